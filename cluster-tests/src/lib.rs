@@ -1,0 +1,1 @@
+//! Simulator, invariants, real-process tests and the referee.

@@ -1,0 +1,44 @@
+//! Every bound of the core in one place: its value, its unit, its reason, and what happens at it.
+
+use std::time::Duration;
+
+/// Largest SIP message, bytes: what a UDP datagram can carry. Above: 513 or dropped.
+pub const SIP_MESSAGE_BYTES_MAX: usize = 65_535;
+/// Most header fields in a message; real ones have under 40. Above: 400.
+pub const SIP_HEADERS_MAX: usize = 256;
+/// Most Via or Route values in a message (70 is the default Max-Forwards). Above: 400.
+pub const SIP_HOPS_MAX: usize = 72;
+/// Largest single header field value, bytes. Above: 400.
+pub const SIP_HEADER_BYTES_MAX: usize = 8_192;
+/// Largest Request-URI, bytes. Above: 414.
+pub const SIP_URI_BYTES_MAX: usize = 2_048;
+/// Largest Call-ID, tag or branch that is kept, bytes. Above: 400.
+pub const SIP_TOKEN_BYTES_MAX: usize = 512;
+
+/// RFC 3261 17.1.1.1: estimate of the round-trip time.
+pub const T1: Duration = Duration::from_millis(500);
+/// RFC 3261 17.1.2.2: the longest retransmission interval.
+pub const T2: Duration = Duration::from_secs(4);
+/// RFC 3261 17.1.2.2: the longest time a message stays in the network.
+pub const T4: Duration = Duration::from_secs(5);
+/// 64*T1: how long a transaction may take (Timers B, F, H, J, L, M).
+pub const T1_X64: Duration = Duration::from_secs(32);
+
+/// Finished server transactions kept in one call for replay (Timers J and L). Above: the oldest goes.
+pub const SERVER_TRANSACTIONS_PER_CALL_MAX: usize = 8;
+/// Legs of one call. Above: the leg is refused.
+pub const LEGS_PER_CALL_MAX: usize = 32;
+/// Outputs held for one call while replicas are waited for. Above: a request is answered 500.
+pub const HELD_OUTPUTS_PER_CALL_MAX: usize = 32;
+/// Messages kept for one call while its owner is looked for or changes. Above: the newest goes.
+pub const QUEUED_INPUTS_PER_CALL_MAX: usize = 16;
+/// Local CSeq numbers leased ahead at once (PROTOCOL.md rule 23).
+pub const CSEQ_LEASE: u32 = 16;
+/// Records in flight per lane before the next batch waits for an acknowledgement.
+pub const LANE_WINDOW_RECORDS: usize = 4_096;
+/// Records in one batch frame.
+pub const BATCH_RECORDS_MAX: usize = 256;
+/// Bytes of records in one batch frame; a frame stays far below the stream window.
+pub const BATCH_BYTES_MAX: usize = 256 * 1_024;
+/// Largest frame body, bytes. Above: the link is closed.
+pub const FRAME_BYTES_MAX: usize = 4 * 1_024 * 1_024;

@@ -1,0 +1,2 @@
+//! The `callring` binary: parse, build, run.
+fn main() {}
