@@ -13,8 +13,13 @@
 //! | [`sip`] | base |
 //! | [`cluster`] | base, wire |
 //! | [`app`] | base, sip |
-//! | [`io`] | base, wire, cluster's view |
+//! | [`io`] | base, cluster's view |
 //! | [`shard`] | all of them: the switchboard |
 
+pub mod app;
 pub mod base;
+pub mod cluster;
+pub mod io;
+pub mod shard;
 pub mod sip;
+pub mod wire;

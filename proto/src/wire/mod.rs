@@ -1,0 +1,25 @@
+//! Node-to-node frames: a fixed header and a postcard body.
+//!
+//! postcard is not self-describing, so bodies are frozen structs per protocol version and a reader
+//! takes the present version and the one before. A record's `state` stays opaque bytes: a replica
+//! stores and returns what it cannot read. Golden files of every version stay in `golden/`.
+//!
+//! This room uses `base` only. It knows neither SIP nor what a frame makes its reader do.
+
+mod codec;
+mod frame;
+mod record;
+mod relay;
+
+pub use codec::{Address, DecodeError, HEADER_BYTES, Header, decode, encode, peek, split};
+pub use frame::{
+    Ack, Batch, Claim, Frame, Invite, Locate, Located, Ping, Pong, Promise, PromiseRecord, Refusal,
+    Refuse, Refused, Release, Standing, TakeOver,
+};
+pub use record::{Lease, Members, Record};
+pub use relay::{Egress, Message, NotOwner, Relay, SignalAnswer};
+
+/// The protocol version this build writes.
+pub const VERSION: u8 = 1;
+/// The oldest protocol version this build reads.
+pub const VERSION_MIN: u8 = 1;
