@@ -17,4 +17,5 @@
 //! | [`shard`] | all of them: the switchboard |
 
 pub mod base;
+pub mod cluster;
 pub mod sip;
