@@ -23,7 +23,9 @@ pub struct Gate<H> {
 
 impl<H> Default for Gate<H> {
     fn default() -> Self {
-        Self { held: VecDeque::new() }
+        Self {
+            held: VecDeque::new(),
+        }
     }
 }
 
@@ -31,7 +33,11 @@ impl<H> Gate<H> {
     /// Keeps `output` until `version` is committed.
     pub fn hold(&mut self, version: Version, output: H, now: Instant) {
         debug_assert!(self.held.back().is_none_or(|last| last.version <= version));
-        self.held.push_back(Held { version, since: now, output });
+        self.held.push_back(Held {
+            version,
+            since: now,
+            output,
+        });
     }
 
     /// The oldest output, if `committed` covers it, and since when it was held.

@@ -114,7 +114,9 @@ impl Lane {
     pub fn acked(&mut self, upto: u64) -> Vec<InFlight> {
         let first = self.next - self.in_flight.len() as u64;
         let count = upto.min(self.next).saturating_sub(first);
-        self.in_flight.drain(..usize::try_from(count).unwrap_or(0)).collect()
+        self.in_flight
+            .drain(..usize::try_from(count).unwrap_or(0))
+            .collect()
     }
 
     /// Records in flight and keys waiting.
@@ -140,7 +142,11 @@ mod tests {
     }
 
     fn sent(nonce: u64) -> InFlight {
-        InFlight { key: key(nonce), epoch: 1, version: 1 }
+        InFlight {
+            key: key(nonce),
+            epoch: 1,
+            version: 1,
+        }
     }
 
     #[test]

@@ -66,7 +66,10 @@ impl Liveness {
     /// Nobody is known yet; `floor` is the least `silence`.
     #[must_use]
     pub fn new(floor: Duration) -> Self {
-        Self { floor, pulses: BTreeMap::new() }
+        Self {
+            floor,
+            pulses: BTreeMap::new(),
+        }
     }
 
     fn pulse(&mut self, peer: Peer) -> &mut Pulse {
@@ -156,7 +159,10 @@ impl Liveness {
     /// Whether `peer` has echoed a stamp at or after `since`.
     #[must_use]
     pub fn echoed_since(&self, peer: Peer, since: Instant) -> bool {
-        self.pulses.get(&peer).and_then(|pulse| pulse.echo).is_some_and(|echo| echo >= since)
+        self.pulses
+            .get(&peer)
+            .and_then(|pulse| pulse.echo)
+            .is_some_and(|echo| echo >= since)
     }
 
     /// Rule 6: whether the latest echo is younger than half of `silence`, back-off not counted, for
@@ -164,7 +170,9 @@ impl Liveness {
     #[must_use]
     pub fn is_fresh(&self, peer: Peer, now: Instant) -> bool {
         self.pulses.get(&peer).is_some_and(|pulse| {
-            pulse.echo.is_some_and(|echo| now.since(echo) < self.base(pulse) / 2)
+            pulse
+                .echo
+                .is_some_and(|echo| now.since(echo) < self.base(pulse) / 2)
         })
     }
 
@@ -182,7 +190,10 @@ impl Liveness {
 
     /// The peers that are silent just now.
     pub fn silent(&self) -> impl Iterator<Item = Peer> + '_ {
-        self.pulses.iter().filter(|(_, pulse)| pulse.silent).map(|(peer, _)| *peer)
+        self.pulses
+            .iter()
+            .filter(|(_, pulse)| pulse.silent)
+            .map(|(peer, _)| *peer)
     }
 
     fn due(&self, pulse: &Pulse) -> Option<Instant> {
@@ -193,7 +204,10 @@ impl Liveness {
     /// When somebody may become silent.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.pulses.values().filter_map(|pulse| self.due(pulse)).min()
+        self.pulses
+            .values()
+            .filter_map(|pulse| self.due(pulse))
+            .min()
     }
 
     /// The peers that became silent by `now`. A peer whose time ran out while *we* were not running
@@ -234,7 +248,10 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn peer() -> Peer {
-        Peer { member: MemberId::default(), shard: 0 }
+        Peer {
+            member: MemberId::default(),
+            shard: 0,
+        }
     }
 
     fn at(ms: u32) -> Instant {
