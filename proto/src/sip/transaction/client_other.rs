@@ -226,3 +226,189 @@ impl<T> ClientOther<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::{NOW, Row, every_cell, over_the_wire, run_out, text};
+    use super::*;
+    use crate::base::time::Duration;
+
+    const STATES: &[&str] = &["trying", "proceeding", "completed", "terminated"];
+    const EVENTS: &[&str] = &["1xx", "final", "no status", "timeout", "error"];
+
+    fn name<T>(machine: &ClientOther<T>) -> &'static str {
+        match machine.state() {
+            State::Trying(_) => "trying",
+            State::Proceeding(_) => "proceeding",
+            State::Completed { .. } => "completed",
+            State::Terminated => "terminated",
+        }
+    }
+
+    fn machine(reliable: bool, state: &str) -> ClientOther {
+        let pending = Pending {
+            request: Bytes::from_static(b"BYE"),
+            e: (!reliable).then(|| Retransmit::start(NOW)),
+            f: NOW + T1_X64,
+        };
+        let state = match state {
+            "trying" => State::Trying(pending),
+            "proceeding" => State::Proceeding(pending),
+            "completed" => State::Completed { k: NOW + T4 },
+            "terminated" => State::Terminated,
+            other => panic!("{other}"),
+        };
+        ClientOther { reliable, state }
+    }
+
+    fn run(reliable: bool, state: &str, event: &str) -> (String, Vec<Action>) {
+        let mut machine = machine(reliable, state);
+        let mut actions = Vec::new();
+        match event {
+            "1xx" => machine.on_response(199, NOW, &mut actions),
+            "final" => machine.on_response(200, NOW, &mut actions),
+            "no status" => {
+                for status in [0, 99, 700, u16::MAX] {
+                    machine.on_response(status, NOW, &mut actions);
+                }
+            }
+            "timeout" => {
+                let due = machine.next_deadline().unwrap_or(NOW);
+                machine.on_timeout(due, &mut actions);
+            }
+            "error" => machine.on_transport_error(&mut actions),
+            other => panic!("{other}"),
+        }
+        (name(&machine).to_owned(), actions)
+    }
+
+    /// The cells that the transport changes are not here.
+    const BOTH: &[Row] = &[
+        ("trying", "1xx", "proceeding", "deliver"),
+        ("trying", "no status", "trying", ""),
+        (
+            "trying",
+            "error",
+            "terminated",
+            "failed transport; terminated",
+        ),
+        ("proceeding", "1xx", "proceeding", "deliver"),
+        ("proceeding", "no status", "proceeding", ""),
+        (
+            "proceeding",
+            "error",
+            "terminated",
+            "failed transport; terminated",
+        ),
+        ("completed", "1xx", "completed", ""),
+        ("completed", "final", "completed", ""),
+        ("completed", "no status", "completed", ""),
+        ("completed", "timeout", "terminated", "terminated"),
+        ("completed", "error", "completed", ""),
+        ("terminated", "1xx", "terminated", ""),
+        ("terminated", "final", "terminated", ""),
+        ("terminated", "no status", "terminated", ""),
+        ("terminated", "timeout", "terminated", ""),
+        ("terminated", "error", "terminated", ""),
+    ];
+    const UDP: &[Row] = &[
+        ("trying", "final", "completed", "deliver"),
+        ("trying", "timeout", "trying", "send BYE"),
+        ("proceeding", "final", "completed", "deliver"),
+        ("proceeding", "timeout", "proceeding", "send BYE"),
+    ];
+    const STREAM: &[Row] = &[
+        ("trying", "final", "terminated", "deliver; terminated"),
+        (
+            "trying",
+            "timeout",
+            "terminated",
+            "failed timeout; terminated",
+        ),
+        ("proceeding", "final", "terminated", "deliver; terminated"),
+        (
+            "proceeding",
+            "timeout",
+            "terminated",
+            "failed timeout; terminated",
+        ),
+    ];
+
+    // Goal: T6, T7, T20. Method: each (state, event) cell, over UDP and over streams.
+    #[test]
+    fn every_cell_of_the_table() {
+        every_cell(STATES, EVENTS, &[BOTH, UDP].concat(), |s, e| {
+            run(false, s, e)
+        });
+        every_cell(STATES, EVENTS, &[BOTH, STREAM].concat(), |s, e| {
+            run(true, s, e)
+        });
+    }
+
+    fn out(machine: &mut ClientOther) -> Vec<(u128, String)> {
+        run_out(machine, ClientOther::next_deadline, ClientOther::on_timeout)
+    }
+
+    fn sends(at: &[u128]) -> Vec<(u128, String)> {
+        let mut log: Vec<_> = at.iter().map(|at| (*at, "send BYE".to_owned())).collect();
+        log.push((32_000, "failed timeout; terminated".to_owned()));
+        log
+    }
+
+    // Goal: T6, T21. Method: a request that nobody answers, in virtual time.
+    #[test]
+    fn timer_e_doubles_to_t2_until_timer_f_fails_once() {
+        let mut actions = Vec::new();
+        let request = Bytes::from_static(b"BYE");
+        let mut udp = ClientOther::new(false, request.clone(), NOW, &mut actions);
+        assert_eq!(text(&actions), "send BYE");
+        let again = [
+            500, 1_500, 3_500, 7_500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500,
+        ];
+        assert_eq!(out(&mut udp), sends(&again));
+        assert!(udp.is_terminated());
+        let mut stream = ClientOther::new(true, request, NOW, &mut actions);
+        assert_eq!(out(&mut stream), sends(&[]));
+    }
+
+    // Goal: T6. Method: a 100 after the first retransmission, then silence.
+    #[test]
+    fn after_a_provisional_timer_e_is_t2() {
+        let mut machine = machine(false, "trying");
+        let mut actions = Vec::new();
+        machine.on_timeout(NOW + Duration::from_millis(500), &mut actions);
+        machine.on_response(100, NOW + Duration::from_millis(600), &mut actions);
+        assert_eq!(text(&actions), "send BYE; deliver");
+        let again = [1_500, 5_500, 9_500, 13_500, 17_500, 21_500, 25_500, 29_500];
+        assert_eq!(out(&mut machine), sends(&again));
+    }
+
+    #[test]
+    fn timer_k_absorbs_repeats_for_t4() {
+        let mut machine = machine(false, "trying");
+        let mut actions = Vec::new();
+        machine.on_response(200, NOW, &mut actions);
+        machine.on_response(200, NOW + T4 - Duration::from_nanos(1), &mut actions);
+        assert_eq!(text(&actions), "deliver");
+        assert_eq!(out(&mut machine), [(5_000, "terminated".to_owned())]);
+    }
+
+    // Goal: a takeover keeps every state. Method: image, encoding, another clock, time passing.
+    #[test]
+    fn each_state_survives_a_takeover() {
+        for state in STATES {
+            for reliable in [false, true] {
+                let mut machine = machine(reliable, state);
+                let later = NOW + Duration::from_millis(400);
+                let image = over_the_wire(&machine.snapshot(later));
+                let elsewhere = Instant::from_nanos(7);
+                let heir = ClientOther::restore(&image, elsewhere);
+                let left = machine.next_deadline().map(|at| at.since(later));
+                assert_eq!(heir.next_deadline().map(|at| at.since(elsewhere)), left);
+                let mut back = ClientOther::restore(&image, later);
+                assert_eq!(back, machine);
+                assert_eq!(out(&mut back), out(&mut machine));
+            }
+        }
+    }
+}

@@ -246,3 +246,173 @@ impl<T> ServerOther<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::{NOW, Row, every_cell, over_the_wire, run_out, text};
+    use super::*;
+    use crate::base::time::Duration;
+
+    const STATES: &[&str] = &["trying", "proceeding", "completed", "terminated"];
+    const EVENTS: &[&str] = &["request", "1xx", "final", "timeout", "error"];
+
+    fn name<T>(machine: &ServerOther<T>) -> &'static str {
+        match machine.state() {
+            State::Trying { .. } => "trying",
+            State::Proceeding { .. } => "proceeding",
+            State::Completed { .. } => "completed",
+            State::Terminated => "terminated",
+        }
+    }
+
+    fn bytes(text: &'static str) -> Bytes {
+        Bytes::from_static(text.as_bytes())
+    }
+
+    fn machine(reliable: bool, state: &str) -> ServerOther {
+        let end = NOW + T1_X64;
+        let state = match state {
+            "trying" => State::Trying { late: end },
+            "proceeding" => State::Proceeding {
+                last: bytes("100"),
+                late: end,
+            },
+            "completed" => State::Completed {
+                response: bytes("200"),
+                j: end,
+            },
+            "terminated" => State::Terminated,
+            other => panic!("{other}"),
+        };
+        ServerOther {
+            reliable,
+            told: false,
+            state,
+        }
+    }
+
+    fn run(reliable: bool, state: &str, event: &str) -> (String, Vec<Action>) {
+        let mut machine = machine(reliable, state);
+        let mut actions = Vec::new();
+        match event {
+            "request" => machine.on_request(&mut actions),
+            "1xx" => machine.provisional(bytes("182"), &mut actions),
+            "final" => machine.answer(bytes("481"), NOW, &mut actions),
+            "timeout" => {
+                let due = machine.next_deadline().unwrap_or(NOW);
+                machine.on_timeout(due, &mut actions);
+            }
+            "error" => machine.on_transport_error(&mut actions),
+            other => panic!("{other}"),
+        }
+        (name(&machine).to_owned(), actions)
+    }
+
+    /// The cells that the transport changes are not here.
+    const BOTH: &[Row] = &[
+        ("trying", "request", "trying", ""),
+        ("trying", "1xx", "proceeding", "send 182"),
+        (
+            "trying",
+            "timeout",
+            "terminated",
+            "failed timeout; terminated",
+        ),
+        ("trying", "error", "trying", ""),
+        ("proceeding", "request", "proceeding", "send 100"),
+        ("proceeding", "1xx", "proceeding", "send 182"),
+        (
+            "proceeding",
+            "timeout",
+            "terminated",
+            "failed timeout; terminated",
+        ),
+        (
+            "proceeding",
+            "error",
+            "terminated",
+            "failed transport; terminated",
+        ),
+        ("completed", "request", "completed", "send 200"),
+        ("completed", "1xx", "completed", ""),
+        ("completed", "final", "completed", ""),
+        ("completed", "timeout", "terminated", "terminated"),
+        ("completed", "error", "completed", "failed transport"),
+        ("terminated", "request", "terminated", ""),
+        ("terminated", "1xx", "terminated", ""),
+        ("terminated", "final", "terminated", ""),
+        ("terminated", "timeout", "terminated", ""),
+        ("terminated", "error", "terminated", ""),
+    ];
+    const UDP: &[Row] = &[
+        ("trying", "final", "completed", "send 481"),
+        ("proceeding", "final", "completed", "send 481"),
+    ];
+    const STREAM: &[Row] = &[
+        ("trying", "final", "terminated", "send 481; terminated"),
+        ("proceeding", "final", "terminated", "send 481; terminated"),
+    ];
+
+    // Goal: T11, T12. Method: each (state, event) cell, over UDP and over streams.
+    #[test]
+    fn every_cell_of_the_table() {
+        every_cell(STATES, EVENTS, &[BOTH, UDP].concat(), |s, e| {
+            run(false, s, e)
+        });
+        every_cell(STATES, EVENTS, &[BOTH, STREAM].concat(), |s, e| {
+            run(true, s, e)
+        });
+    }
+
+    fn out(machine: &mut ServerOther) -> Vec<(u128, String)> {
+        run_out(machine, ServerOther::next_deadline, ServerOther::on_timeout)
+    }
+
+    // Goal: T12, T20, T21. Method: virtual time until nothing is left, then a late answer.
+    #[test]
+    fn it_never_sends_by_itself_and_drops_a_late_answer() {
+        let failed = [(32_000, "failed timeout; terminated".to_owned())];
+        let mut unanswered = ServerOther::new(false, NOW);
+        assert_eq!(out(&mut unanswered), failed);
+        let mut actions = Vec::new();
+        unanswered.answer(bytes("200"), NOW + T1_X64, &mut actions);
+        assert_eq!(actions, []);
+        assert_eq!(
+            out(&mut machine(false, "completed")),
+            [(32_000, "terminated".to_owned())]
+        );
+    }
+
+    #[test]
+    fn timer_j_counts_from_release() {
+        let mut machine = ServerOther::new(false, NOW);
+        let released = NOW + Duration::from_secs(20);
+        let mut actions = Vec::new();
+        machine.answer(bytes("200"), released, &mut actions);
+        assert_eq!(
+            machine.next_timer(),
+            Some(Timer::new(TimerName::J, released + T1_X64))
+        );
+        machine.on_transport_error(&mut actions);
+        machine.on_transport_error(&mut actions);
+        machine.on_request(&mut actions);
+        assert_eq!(text(&actions), "send 200; failed transport; send 200");
+    }
+
+    // Goal: a takeover keeps every state. Method: image, encoding, another clock, time passing.
+    #[test]
+    fn each_state_survives_a_takeover() {
+        for state in STATES {
+            let mut machine = machine(false, state);
+            let later = NOW + Duration::from_secs(10);
+            let image = over_the_wire(&machine.snapshot(later));
+            let elsewhere = Instant::from_nanos(7);
+            let heir = ServerOther::restore(&image, elsewhere);
+            let left = machine.next_deadline().map(|at| at.since(later));
+            assert_eq!(heir.next_deadline().map(|at| at.since(elsewhere)), left);
+            let mut back = ServerOther::restore(&image, later);
+            assert_eq!(back, machine);
+            assert_eq!(out(&mut back), out(&mut machine));
+        }
+    }
+}

@@ -152,3 +152,95 @@ impl<T> UnackedSuccess<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::{NOW, Row, every_cell, over_the_wire, run_out, text};
+    use super::*;
+    use crate::base::time::Duration;
+
+    const STATES: &[&str] = &["waiting", "terminated"];
+    const EVENTS: &[&str] = &["ack", "timeout", "end"];
+
+    fn machine(state: &str) -> UnackedSuccess {
+        match state {
+            "waiting" => UnackedSuccess::new(Bytes::from_static(b"200"), NOW),
+            "terminated" => UnackedSuccess::Terminated,
+            other => panic!("{other}"),
+        }
+    }
+
+    fn run(state: &str, event: &str) -> (String, Vec<Action>) {
+        let mut machine = machine(state);
+        let mut actions = Vec::new();
+        match event {
+            "ack" => machine.on_ack(&mut actions),
+            "timeout" => {
+                let due = machine.next_deadline().unwrap_or(NOW);
+                machine.on_timeout(due, &mut actions);
+            }
+            "end" => machine.on_timeout(NOW + T1_X64, &mut actions),
+            other => panic!("{other}"),
+        }
+        let after = if machine.is_terminated() {
+            "terminated"
+        } else {
+            "waiting"
+        };
+        (after.to_owned(), actions)
+    }
+
+    const ROWS: &[Row] = &[
+        ("waiting", "ack", "terminated", "terminated"),
+        ("waiting", "timeout", "waiting", "send 200"),
+        ("waiting", "end", "terminated", "failed timeout; terminated"),
+        ("terminated", "ack", "terminated", ""),
+        ("terminated", "timeout", "terminated", ""),
+        ("terminated", "end", "terminated", ""),
+    ];
+
+    // Goal: D11. Method: each (state, event) cell; the transport changes none.
+    #[test]
+    fn every_cell_of_the_table() {
+        every_cell(STATES, EVENTS, ROWS, run);
+    }
+
+    fn out(machine: &mut UnackedSuccess) -> Vec<(u128, String)> {
+        run_out(
+            machine,
+            UnackedSuccess::next_deadline,
+            UnackedSuccess::on_timeout,
+        )
+    }
+
+    // Goal: D11, T20. Method: a 2xx that nobody acknowledges, in virtual time.
+    #[test]
+    fn it_doubles_to_t2_and_gives_up_once() {
+        let again = [
+            500, 1_500, 3_500, 7_500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500,
+        ];
+        let mut expected: Vec<_> = again.map(|at| (at, "send 200".to_owned())).into();
+        expected.push((32_000, "failed timeout; terminated".to_owned()));
+        assert_eq!(out(&mut machine("waiting")), expected);
+    }
+
+    // Goal: a takeover keeps every state. Method: image, encoding, another clock, time passing.
+    #[test]
+    fn each_state_survives_a_takeover() {
+        for state in STATES {
+            let mut machine = machine(state);
+            machine.on_timeout(NOW + Duration::from_millis(500), &mut Vec::new());
+            let later = NOW + Duration::from_secs(1);
+            let image = over_the_wire(&machine.snapshot(later));
+            let elsewhere = Instant::from_nanos(7);
+            let mut heir = UnackedSuccess::restore(&image, elsewhere);
+            let left = machine.next_deadline().map(|at| at.since(later));
+            assert_eq!(heir.next_deadline().map(|at| at.since(elsewhere)), left);
+            assert_eq!(heir.response(), machine.response());
+            let mut actions = Vec::new();
+            heir.on_ack(&mut actions);
+            assert_eq!(text(&actions).is_empty(), *state == "terminated");
+            assert_eq!(UnackedSuccess::restore(&image, later), machine);
+        }
+    }
+}
