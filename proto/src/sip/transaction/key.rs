@@ -61,7 +61,7 @@ impl TransactionKey {
         fallback: impl FnOnce() -> Rfc2543Fields,
     ) -> Self {
         let method = Box::from(if method == "ACK" { "INVITE" } else { method });
-        match branch.filter(|branch| names_a_transaction(branch)) {
+        match branch.filter(|branch| id_of_branch(branch).is_some()) {
             Some(branch) => {
                 let host = sent_by_host.to_ascii_lowercase();
                 let sent_by = sent_by_port.map_or_else(|| host.clone(), |p| format!("{host}:{p}"));
@@ -132,11 +132,10 @@ impl ClientKey {
     }
 }
 
-/// Whether `branch` has the cookie and something behind it.
-fn names_a_transaction(branch: &str) -> bool {
-    branch
-        .split_at_checked(COOKIE.len())
-        .is_some_and(|(cookie, id)| cookie.eq_ignore_ascii_case(COOKIE) && !id.is_empty())
+/// What stands behind the cookie of `branch`, if there is a cookie and something behind it.
+pub(in crate::sip) fn id_of_branch(branch: &str) -> Option<&str> {
+    let (cookie, id) = branch.split_at_checked(COOKIE.len())?;
+    (cookie.eq_ignore_ascii_case(COOKIE) && !id.is_empty()).then_some(id)
 }
 
 #[cfg(test)]
