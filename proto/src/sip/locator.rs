@@ -1,9 +1,10 @@
 //! The locator: what our tags and branches say to us, and to nobody else (SIP.md S2.2, S2.3).
 //!
-//! Every local tag and Via branch is a *sealed* token: it holds the call id and a hint at the owner,
-//! encrypted and authenticated under the cluster's key and bound to the leg's Call-ID. Any member
-//! can open it; an onlooker can neither name a node nor join the two legs of a B2BUA call; a token
-//! of another dialog, of the other purpose, or guessed, doesn't open. Nothing here looks anything up.
+//! Every local tag and Via branch is a *sealed* token: it holds the call id and a hint at the
+//! owner, encrypted and authenticated under the cluster's key and bound to the leg's Call-ID. Any
+//! member can open it; an onlooker can neither name a node nor join the two legs of a B2BUA call; a
+//! token of another dialog, of the other purpose, or guessed, doesn't open. Nothing here looks
+//! anything up.
 //!
 //! ```text
 //! plaintext   call id 16 | owner hint 2 | nonce 5                  big-endian, 23 bytes
@@ -66,8 +67,8 @@ const STATELESS_FLAG: char = '0';
 pub struct Locator {
     /// Whose dialog or transaction it is.
     pub call: CallId,
-    /// [`owner_hint`] of the call's owner when the token was made. A hint only: tags outlive owners,
-    /// and two nodes can have the same.
+    /// [`owner_hint`] of the call's owner when the token was made. A hint only: tags outlive
+    /// owners, and two nodes can have the same.
     pub hint: u16,
 }
 

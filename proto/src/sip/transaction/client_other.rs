@@ -33,7 +33,8 @@ use super::{Action, Failure};
 use crate::base::limits::{T1_X64, T4};
 use crate::base::time::Instant;
 
-/// A non-INVITE client transaction; `T` is [`Instant`] in a live one, [`Remaining`] in an [`Image`].
+/// A non-INVITE client transaction; `T` is [`Instant`] in a live one, [`Remaining`] in an
+/// [`Image`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientOther<T = Instant> {
     /// The request leaves over a transport that delivers by itself: no Timer E, Timer K is zero.

@@ -58,7 +58,8 @@ pub struct ServerInvite<T = Instant> {
 /// What lies in a record.
 pub type Image = ServerInvite<Remaining>;
 
-/// The states of RFC 3261 figure 7 as RFC 6026 redraws it, Proceeding split at the first provisional.
+/// The states of RFC 3261 figure 7 as RFC 6026 redraws it, Proceeding split at the first
+/// provisional.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State<T = Instant> {
     /// RFC 3261's Proceeding before any response.

@@ -34,7 +34,8 @@ use super::{Action, Failure};
 use crate::base::limits::T1_X64;
 use crate::base::time::Instant;
 
-/// A non-INVITE server transaction; `T` is [`Instant`] in a live one, [`Remaining`] in an [`Image`].
+/// A non-INVITE server transaction; `T` is [`Instant`] in a live one, [`Remaining`] in an
+/// [`Image`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerOther<T = Instant> {
     /// The request came over a transport that delivers by itself: Timer J is zero.

@@ -121,7 +121,8 @@ impl Retransmit {
         self.wait(now, millis(T2));
     }
 
-    /// Counts from `now`, not from the deadline: a node that was paused doesn't catch up in a burst.
+    /// Counts from `now`, not from the deadline: a node that was paused doesn't catch up in a
+    /// burst.
     fn wait(&mut self, now: Instant, interval_ms: u32) {
         *self = Self {
             at: after(now, Duration::from_millis(u64::from(interval_ms))),
