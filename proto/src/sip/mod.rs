@@ -1,1 +1,4 @@
 //! RFC 3261 and friends.
+
+pub mod locator;
+pub mod transaction;
