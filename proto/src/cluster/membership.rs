@@ -271,28 +271,39 @@ impl Membership {
     }
 
     fn on_timer(&mut self, timer: Timer<Identity>, now: Instant) {
-        if let Timer::ChangeSuspectToDown { member_id, .. } = &timer
-            && self.is_heard(member_id, now)
+        if let Timer::ChangeSuspectToDown {
+            member_id,
+            incarnation,
+            ..
+        } = &timer
         {
-            self.counts.put_off += 1;
-            let again = |alarm: &Alarm| matches!(alarm, Alarm::Swim(other) if *other == timer);
-            if !self.alarms.values().any(again) {
-                self.set_alarm(now + self.config.probe_period, Alarm::Swim(timer));
+            // foca 2.0 tells a member to take a new identity even when it has refuted by now.
+            let suspect = Member::new(member_id.clone(), *incarnation, State::Suspect);
+            if !self.foca.iter_members().any(|member| *member == suspect) {
+                return;
             }
-            return;
+            if self.is_heard(member_id, now) {
+                self.put_off(timer, now);
+                return;
+            }
         }
         let result = self.foca.handle_timer(timer, &mut self.outbox);
         self.note_fault(result);
     }
 
-    /// Whether the fabric heard a suspect within the last probe period.
+    /// Whether the fabric heard a node within the last probe period.
     fn is_heard(&self, suspect: &Identity, now: Instant) -> bool {
         let heard = self.roster.heard(suspect.member().node);
         heard.is_some_and(|at| now.since(at) <= self.config.probe_period)
-            && self
-                .foca
-                .iter_members()
-                .any(|member| member.id() == suspect && member.state() == State::Suspect)
+    }
+
+    /// Asks the fabric again in a probe period. One timer per suspicion is enough.
+    fn put_off(&mut self, timer: Timer<Identity>, now: Instant) {
+        self.counts.put_off += 1;
+        let again = |alarm: &Alarm| matches!(alarm, Alarm::Swim(other) if *other == timer);
+        if !self.alarms.values().any(again) {
+            self.set_alarm(now + self.config.probe_period, Alarm::Swim(timer));
+        }
     }
 
     /// A node that stood still has missed the refutations of that time, so suspects get it back.
@@ -452,8 +463,12 @@ impl Membership {
     }
 
     fn drain_outbox(&mut self, now: Instant) {
+        let me = self.foca.identity().addr;
         for (to, bytes) in std::mem::take(&mut self.outbox.sends) {
-            self.effects.push_back(MembershipEffect::Send { to, bytes });
+            // foca remembers earlier lives of this node as Down, and calls them.
+            if to != me {
+                self.effects.push_back(MembershipEffect::Send { to, bytes });
+            }
         }
         for (after, timer) in std::mem::take(&mut self.outbox.timers) {
             self.set_alarm(now + after, Alarm::Swim(timer));
