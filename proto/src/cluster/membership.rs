@@ -13,6 +13,7 @@
 
 mod config;
 mod identity;
+mod outbox;
 mod roster;
 #[cfg(test)]
 mod tests;
@@ -22,22 +23,19 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use foca::{Foca, Header, Member, NoCustomBroadcast, State, Timer};
 
 pub use self::config::{GOSSIP_BYTES_MAX, MembershipConfig};
 use self::identity::Door;
 pub use self::identity::{Identity, NAME_BYTES_MAX};
+use self::outbox::{KIND_LEAVING, KIND_SWIM, Outbox, datagram};
 use self::roster::Roster;
 use super::view::{MemberState, Metadata, View};
 use crate::base::ids::{MemberId, NodeId};
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant};
 
-/// First byte of a datagram: foca's message follows.
-const KIND_SWIM: u8 = 1;
-/// First byte of a datagram: the identity that leaves follows.
-const KIND_LEAVING: u8 = 2;
 /// What foca may fill.
 const SWIM_BYTES_MAX: NonZeroUsize = NonZeroUsize::new(GOSSIP_BYTES_MAX - 1).unwrap();
 /// How often the roster forgets.
@@ -486,30 +484,4 @@ impl Membership {
             tracing::warn!(%error, "membership stumbled and goes on");
         }
     }
-}
-
-/// Where foca leaves what it wants done. Its notifications are not needed: see `settle`.
-#[derive(Debug, Default)]
-struct Outbox {
-    sends: Vec<(SocketAddr, Bytes)>,
-    timers: Vec<(Duration, Timer<Identity>)>,
-}
-
-impl foca::Runtime<Identity> for Outbox {
-    fn notify(&mut self, _: foca::Notification<'_, Identity>) {}
-
-    fn send_to(&mut self, to: Identity, data: &[u8]) {
-        self.sends.push((to.addr, datagram(KIND_SWIM, data)));
-    }
-
-    fn submit_after(&mut self, timer: Timer<Identity>, after: Duration) {
-        self.timers.push((after, timer));
-    }
-}
-
-fn datagram(kind: u8, body: &[u8]) -> Bytes {
-    let mut bytes = BytesMut::with_capacity(1 + body.len());
-    bytes.put_u8(kind);
-    bytes.put_slice(body);
-    bytes.freeze()
 }
