@@ -100,10 +100,7 @@ impl CallId {
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         let both = u128::from_be_bytes(bytes);
         let low = |value: u128| u64::try_from(value & u128::from(u64::MAX)).unwrap_or_default();
-        Self {
-            position: low(both >> 64),
-            nonce: low(both),
-        }
+        Self { position: low(both >> 64), nonce: low(both) }
     }
 
     /// The shard of a node with `shards` shards that this call belongs to, for good.
@@ -128,12 +125,7 @@ impl fmt::Display for CallId {
 
 impl fmt::Debug for CallId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:04x}..{:04x}",
-            self.position >> 48,
-            self.nonce & 0xffff
-        )
+        write!(f, "{:04x}..{:04x}", self.position >> 48, self.nonce & 0xffff)
     }
 }
 
@@ -159,18 +151,10 @@ mod tests {
 
     #[test]
     fn key_is_read_back_from_what_is_printed() {
-        let id = CallId {
-            position: 0x0123_4567_89ab_cdef,
-            nonce: 7,
-        };
+        let id = CallId { position: 0x0123_4567_89ab_cdef, nonce: 7 };
         assert_eq!(id.to_string().parse(), Ok(id));
         assert_eq!(CallId::from_bytes(id.to_bytes()), id);
-        for bad in [
-            "",
-            "12",
-            "+1234567890123456789012345678901",
-            &"g".repeat(32),
-        ] {
+        for bad in ["", "12", "+1234567890123456789012345678901", &"g".repeat(32)] {
             assert_eq!(bad.parse::<CallId>(), Err(BadCallId), "{bad}");
         }
     }

@@ -20,9 +20,7 @@ impl KeyedState {
     /// A state with the given key.
     #[must_use]
     pub const fn new(first: u64, second: u64) -> Self {
-        Self {
-            keys: (first, second),
-        }
+        Self { keys: (first, second) }
     }
 }
 
