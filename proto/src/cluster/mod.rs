@@ -11,6 +11,7 @@ mod find;
 pub mod gate;
 pub mod lane;
 pub mod liveness;
+pub mod membership;
 mod own;
 pub mod policy;
 mod replica;
