@@ -38,12 +38,12 @@ impl Agent {
         }
         let first = !matches!(exchange.outcome, Some(Outcome::Answered(_)));
         if first {
-            exchange.outcome = Some(Outcome::Answered(Final {
+            exchange.outcome = Some(Outcome::Answered(Box::new(Final {
                 at: now,
                 source,
                 status,
                 message: message.clone(),
-            }));
+            })));
             self.on_final(now, source, no, status, &message);
         } else if exchange.method == Method::Invite {
             // RFC 3261 13.2.2.4 and 17.1.1.2: each repetition gets its ACK.

@@ -39,7 +39,7 @@ pub struct Final {
 #[derive(Clone, Debug)]
 pub enum Outcome {
     /// With a final response, the first one.
-    Answered(Final),
+    Answered(Box<Final>),
     /// Without one, at this time.
     TimedOut(Duration),
 }

@@ -162,7 +162,7 @@ impl Phone {
     pub fn wait_final(&self, exchange: ExchangeNo, patience: Duration) -> Option<Final> {
         let outcome = self.wait(patience, |agent| agent.exchange(exchange).outcome.clone());
         match outcome {
-            Some(Outcome::Answered(answer)) => Some(answer),
+            Some(Outcome::Answered(answer)) => Some(*answer),
             Some(Outcome::TimedOut(_)) | None => None,
         }
     }
