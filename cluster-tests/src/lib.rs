@@ -1,1 +1,3 @@
 //! Simulator, invariants, real-process tests and the referee.
+
+pub mod referee;
