@@ -218,9 +218,11 @@ fn a_request_that_comes_again_changed_is_found() {
 
 #[test]
 fn an_ack_with_another_cseq_is_found_in_both_directions() {
-    check(Rule::AckCSeq, |lines| edit(&mut lines[6], "1 ACK", "2 ACK"));
     check(Rule::AckCSeq, |lines| {
-        edit(&mut lines[11], "10 ACK", "9 ACK")
+        edit(&mut lines[6], "1 ACK", "2 ACK");
+    });
+    check(Rule::AckCSeq, |lines| {
+        edit(&mut lines[11], "10 ACK", "9 ACK");
     });
 }
 
@@ -318,7 +320,7 @@ fn what_a_response_must_repeat_is_held() {
         }
     }
     check(Rule::NotCopied, |lines| {
-        edit(&mut lines[8], "2 INFO", "4 INFO")
+        edit(&mut lines[8], "2 INFO", "4 INFO");
     });
 }
 
