@@ -175,7 +175,7 @@ fn strangers_are_found() {
 #[test]
 fn a_response_without_a_to_tag_is_found() {
     check(Rule::ToTagMissing, |lines| {
-        edit(&mut lines[3], ";tag=s", "")
+        edit(&mut lines[3], ";tag=s", "");
     });
 }
 
