@@ -312,9 +312,7 @@ fn status_line(head: &[u8], line: &str) -> Option<(StartLine, Method, Option<Fau
 /// RFC 3261 18.3: cuts what lies beyond Content-Length, refuses what is shorter.
 fn frame_body(message: &mut Message) -> Option<Fault> {
     let available = message.bytes.len().saturating_sub(message.body_start);
-    let Some(length) = message.header(HeaderName::ContentLength) else {
-        return None;
-    };
+    let length = message.header(HeaderName::ContentLength)?;
     let length = scan::number(length).map(|length| usize::try_from(length).unwrap_or(usize::MAX));
     match length {
         None => Some(bad("Content-Length is no number")),

@@ -32,8 +32,9 @@ pub struct Host<'a> {
     text: &'a str,
 }
 
-/// A URI, read without copying.
-#[derive(Clone, Copy, Debug)]
+/// A URI, read without copying. `==` compares the parts as received; [`Uri::is_equivalent`] what
+/// they mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Uri<'a> {
     /// The scheme.
     pub scheme: Scheme<'a>,

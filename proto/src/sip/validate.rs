@@ -10,6 +10,8 @@ use super::scan::{self, ListValues, Span, SyntaxError};
 use super::uri::Uri;
 use crate::base::limits;
 
+type Check = fn(&mut Message) -> Result<(), Fault>;
+
 /// The outcome: what is wrong first, and whether it can be answered all the same.
 pub(super) struct Validity {
     pub(super) fault: Option<Fault>,
@@ -24,8 +26,7 @@ impl From<SyntaxError> for Fault {
 
 /// Checks `message` and notes what it found on the way: CSeq, tags, branch.
 pub(super) fn validate(message: &mut Message) -> Validity {
-    let checks: [fn(&mut Message) -> Result<(), Fault>; 7] =
-        [via, single, call_id, cseq, addresses, request_line, lists];
+    let checks: [Check; 7] = [via, single, call_id, cseq, addresses, request_line, lists];
     let top_via = message.is_request() && message.top_via().is_ok();
     // RFC 3261 17.1.1.3: nobody waits for an answer to an ACK.
     let answerable = top_via && message.method != Method::Ack;
