@@ -1,5 +1,5 @@
-//! Goal: where rsip is right, we say the same; where it is wrong, we know how. Method: both read the
-//! same messages.
+//! Goal: where rsip is right, we say the same; where it is wrong, we know how. Method: both read
+//! the same messages.
 
 use callring_proto::sip::{HeaderName, Message, Method, Uri, UriBuf};
 use rsip::prelude::{HeadersExt as _, ToTypedHeader as _, UntypedHeader as _};
@@ -50,7 +50,7 @@ fn plain_messages_read_the_same() {
     assert_eq!(theirs.body, ours.body());
     let via = theirs.via_header().unwrap().typed().unwrap();
     let top = ours.top_via().unwrap();
-    assert_eq!(via.branch().map(|branch| branch.value()), ours.branch());
+    assert_eq!(via.branch().map(rsip::param::Branch::value), ours.branch());
     assert_eq!(via.uri.host_with_port.port.map(u16::from), top.port);
 }
 

@@ -1,8 +1,6 @@
 //! Goal: the messages of RFC 4475 and RFC 5118 get what `torture/index.tsv` says. Method: one row,
 //! one message, one check.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -26,13 +24,10 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/torture")
 }
 
+// The wall against IO is the core's; a test may read its data.
+#[allow(clippy::disallowed_methods)]
 fn read(path: impl AsRef<Path>) -> Bytes {
-    let mut bytes = Vec::new();
-    File::open(folder().join(path))
-        .unwrap()
-        .read_to_end(&mut bytes)
-        .unwrap();
-    Bytes::from(bytes)
+    Bytes::from(std::fs::read(folder().join(path)).unwrap())
 }
 
 pub(crate) fn rows() -> Vec<Row> {
@@ -255,7 +250,8 @@ fn the_wire_form_of_baddn_is_refused_like_its_archive_form() {
 fn bounds_and_versions_have_their_status() {
     let build = |uri: &str, extra: &str| {
         format!(
-            "OPTIONS {uri} SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:a@h>;tag=1\r\n\
+            "OPTIONS {uri} SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\n\
+             From: <sip:a@h>;tag=1\r\n\
              To: <sip:b@h>\r\nCall-ID: c\r\nCSeq: 1 OPTIONS\r\n{extra}\r\n"
         )
     };

@@ -7,7 +7,8 @@ use crate::sip::method::Method;
 
 fn request(via: &str) -> Message {
     let text = format!(
-        "INVITE sip:b@example.com SIP/2.0\r\nv: {via}\r\nVia: SIP/2.0/TCP 10.0.0.9;branch=z9hG4bK0\r\n\
+        "INVITE sip:b@example.com SIP/2.0\r\nv: {via}\r\n\
+         Via: SIP/2.0/TCP 10.0.0.9;branch=z9hG4bK0\r\n\
          Record-Route: <sip:p2;lr>\r\nRecord-Route: <sip:p1;lr>\r\nf: \"A\" <sip:a@h>;tag=1\r\n\
          To: <sip:b@example.com>\r\nCall-ID: c@h\r\nCSeq: 7 INVITE\r\nTimestamp: 54\r\n\r\n"
     );
