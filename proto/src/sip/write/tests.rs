@@ -131,6 +131,8 @@ fn a_request_reads_back_as_it_was_written() {
     assert_eq!(bye.values(HeaderName::Route).count(), 2);
     assert_eq!(bye.header_named("x-a"), Some("b"));
     assert_eq!(bye.bytes(), &bytes);
+    let record = postcard::to_allocvec(&bye).unwrap();
+    assert_eq!(postcard::from_bytes::<Message>(&record).unwrap(), bye);
 }
 
 #[test]
