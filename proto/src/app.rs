@@ -78,23 +78,27 @@ pub enum Command {
 pub struct Call<'a, S> {
     /// The application's state, saved with the call after the event.
     pub state: &'a mut S,
-    id: CallId,
-    dialog: &'a Dialog,
+    scene: Scene<'a>,
     commands: &'a mut Vec<Command>,
+}
+
+/// What an application may look at during one event.
+#[derive(Clone, Copy, Debug)]
+pub struct Scene<'a> {
+    /// The call's identity.
+    pub id: CallId,
+    /// The dialog.
+    pub dialog: &'a Dialog,
+    /// The INVITE that nobody has answered finally.
+    pub open_invite: Option<&'a (RequestId, Message)>,
 }
 
 impl<'a, S> Call<'a, S> {
     /// A call for the duration of one event; commands are carried out after it, in order.
-    pub fn new(
-        id: CallId,
-        dialog: &'a Dialog,
-        state: &'a mut S,
-        commands: &'a mut Vec<Command>,
-    ) -> Self {
+    pub fn new(scene: Scene<'a>, state: &'a mut S, commands: &'a mut Vec<Command>) -> Self {
         Self {
             state,
-            id,
-            dialog,
+            scene,
             commands,
         }
     }
@@ -102,13 +106,19 @@ impl<'a, S> Call<'a, S> {
     /// The call's identity, the KEY of the command line.
     #[must_use]
     pub fn id(&self) -> CallId {
-        self.id
+        self.scene.id
     }
 
     /// The dialog: URIs, tags, session descriptions.
     #[must_use]
     pub fn dialog(&self) -> &Dialog {
-        self.dialog
+        self.scene.dialog
+    }
+
+    /// The INVITE that nobody has answered finally, if there is one.
+    #[must_use]
+    pub fn open_invite(&self) -> Option<&(RequestId, Message)> {
+        self.scene.open_invite
     }
 
     /// Answers a request. A 1xx may be followed by others.
@@ -202,8 +212,7 @@ pub trait AnyApp: Send + Sync {
     /// See [`App::on_event`].
     fn on_event(
         &self,
-        id: CallId,
-        dialog: &Dialog,
+        scene: Scene<'_>,
         state: &mut (dyn Any + Send),
         commands: &mut Vec<Command>,
         event: Event,
@@ -239,14 +248,13 @@ impl<A: App> AnyApp for A {
 
     fn on_event(
         &self,
-        id: CallId,
-        dialog: &Dialog,
+        scene: Scene<'_>,
         state: &mut (dyn Any + Send),
         commands: &mut Vec<Command>,
         event: Event,
     ) {
         if let Some(state) = state.downcast_mut::<A::State>() {
-            App::on_event(self, &mut Call::new(id, dialog, state, commands), event);
+            App::on_event(self, &mut Call::new(scene, state, commands), event);
         }
     }
 }

@@ -7,7 +7,7 @@ use super::Shard;
 use super::counts::label;
 use super::live::LiveCall;
 use super::policy::{Wait, wait};
-use crate::app::{Command, Event};
+use crate::app::{Command, Event, Scene};
 use crate::base::flow::Flow;
 use crate::base::ids::CallId;
 use crate::base::time::Instant;
@@ -134,13 +134,14 @@ impl Shard {
         };
         let mut commands = Vec::new();
         let app = std::sync::Arc::clone(&call.app);
-        app.on_event(
-            key,
-            call.sip.dialog(),
-            call.state.as_mut(),
-            &mut commands,
-            event,
-        );
+        let open_invite = call.sip.open_invite();
+        let dialog = call.sip.dialog();
+        let scene = Scene {
+            id: key,
+            dialog,
+            open_invite: open_invite.as_ref(),
+        };
+        app.on_event(scene, call.state.as_mut(), &mut commands, event);
         for command in commands {
             self.obey(key, command, now);
         }

@@ -429,6 +429,17 @@ impl SipCall {
             .collect()
     }
 
+    /// The INVITE that nobody has answered finally.
+    #[must_use]
+    pub fn open_invite(&self) -> Option<(RequestId, Message)> {
+        self.servers.iter().find_map(|server| match &server.answer {
+            Answer::Open(request) if server.method == Method::Invite => {
+                Some((server.id, Message::clone(request)))
+            }
+            _ => None,
+        })
+    }
+
     /// The final outcome of a request of ours.
     pub(super) fn own_request_done(
         &mut self,
