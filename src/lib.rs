@@ -4,7 +4,9 @@
 //! members. It decides nothing about calls; that is the core's. Embedders start a [`Node`] from a
 //! [`NodeConfig`] and talk to it through its [`NodeHandle`].
 
+pub mod config;
 pub mod node;
+pub mod pki;
 pub(crate) mod runtime;
 
 pub use callring_proto as proto;

@@ -145,7 +145,10 @@ impl Draft {
         };
         let list = |name: &'static str| {
             let value = env.get(name)?;
-            let items = value.split(',').map(str::trim).filter(|item| !item.is_empty());
+            let items = value
+                .split(',')
+                .map(str::trim)
+                .filter(|item| !item.is_empty());
             let given = |item: &str| Given {
                 value: item.to_owned(),
                 place: Place::Env(name),
@@ -250,7 +253,8 @@ fn read_route(document: &Document<'_>, mut route: Section<'_, '_>) {
     if let Some(app) = route.string("app")
         && app.value != "answer"
     {
-        document.complain(app.problem(format!("app \"{}\" is {NOT_YET}", app.value.escape_debug())));
+        document
+            .complain(app.problem(format!("app \"{}\" is {NOT_YET}", app.value.escape_debug())));
     }
     route.finish();
 }

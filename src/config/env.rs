@@ -48,7 +48,10 @@ impl Env {
     /// The value of a variable; an empty one counts as absent.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        debug_assert!(KNOWN.contains(&name), "{name} is not in the list of variables");
+        debug_assert!(
+            KNOWN.contains(&name),
+            "{name} is not in the list of variables"
+        );
         self.0
             .get(name)
             .map(String::as_str)

@@ -210,7 +210,10 @@ impl<'t, 'a> Section<'t, 'a> {
     fn take(&mut self, key: &'static str) -> Option<(&'t Spanned<DeValue<'a>>, Place)> {
         self.asked.push(key);
         let (_, value) = self.table.iter().find(|(name, _)| name.get_ref() == key)?;
-        Some((value, self.document.place(&value.span(), &self.path_of(key))))
+        Some((
+            value,
+            self.document.place(&value.span(), &self.path_of(key)),
+        ))
     }
 
     fn child(&self, key: &str, span: Range<usize>, table: &'t DeTable<'a>) -> Self {
