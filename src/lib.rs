@@ -4,6 +4,7 @@
 //! members. It decides nothing about calls; that is the core's. Embedders start a [`Node`] from a
 //! [`NodeConfig`] and talk to it through its [`NodeHandle`].
 
+pub mod admin;
 pub mod config;
 pub mod node;
 pub mod pki;
