@@ -106,15 +106,17 @@ impl fmt::Debug for ClusterKey {
     }
 }
 
-/// How fast membership is: a trade between noticing deaths and false alarms. *Silence* on the
-/// fabric moves calls long before; this moves the rest.
+/// How patient membership is: a trade between noticing deaths and false alarms. *Silence* on the
+/// fabric moves calls long before; this moves the rest. The same at every member.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MembershipPreset {
-    /// One network, few members: a death is known within about two seconds.
+    /// One host, for demonstrations and tests: a death is known after about two seconds.
+    Local,
+    /// One site: six to eight seconds.
     #[default]
-    Fast,
-    /// Slower and calmer networks: five to six seconds.
     Lan,
+    /// Several sites: 18 to 24 seconds.
+    Wan,
 }
 
 /// Answers requests that peers send with [`NodeHandle::ask_member`].

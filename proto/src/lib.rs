@@ -19,5 +19,7 @@
 pub mod app;
 pub mod base;
 pub mod cluster;
+pub mod io;
+pub mod shard;
 pub mod sip;
 pub mod wire;

@@ -11,7 +11,11 @@
 //! | `shutdown` | the order in which things end |
 //! | `stats` | what the shell counts |
 
+mod clock;
+mod quic;
+mod shard_loop;
 mod stats;
+mod udp;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

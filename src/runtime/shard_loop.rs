@@ -316,11 +316,17 @@ impl<M: Machine> Loop<M> {
                     from,
                     session,
                     bytes,
-                } => Input::Frame {
-                    from,
-                    session,
-                    bytes,
-                },
+                } => {
+                    // A reader that was being ended may have had one more in its hands.
+                    if self.links.get(&from).is_none_or(|link| link.0 != session) {
+                        continue;
+                    }
+                    Input::Frame {
+                        from,
+                        session,
+                        bytes,
+                    }
+                }
                 FabricInput::Up {
                     member,
                     session,
