@@ -233,8 +233,8 @@ impl NodeHandle {
     }
 
     /// Tells the members whether this node hands its calls over and takes no new ones.
-    pub fn set_draining(&self, draining: bool) {
-        self.running.set_draining(draining);
+    pub async fn set_draining(&self, draining: bool) {
+        self.running.set_draining(draining).await;
     }
 
     /// Tells the members how many calls this node owns, about.
@@ -252,6 +252,12 @@ impl NodeHandle {
     #[must_use]
     pub fn node_stats(&self) -> NodeStats {
         self.running.node_stats()
+    }
+
+    /// Waits until a shard has ended by a fault of its own, and says why. The node is then of no
+    /// use: end the process and start it anew, its calls go on elsewhere.
+    pub async fn failed(&self) -> String {
+        self.running.failed().await
     }
 
     /// Leaves the cluster, closes links and sockets, joins the threads. Does not drain: see

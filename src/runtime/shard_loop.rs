@@ -113,6 +113,14 @@ pub(crate) struct ShardQueues {
     local: mpsc::Receiver<LocalInput>,
 }
 
+#[cfg(test)]
+impl ShardQueues {
+    /// The next word of the fabric, for tests in a shard's place.
+    pub(crate) async fn next_fabric(&mut self) -> FabricInput {
+        self.fabric.recv().await.expect("the fabric holds the port")
+    }
+}
+
 /// A port and its other end.
 pub(crate) fn port() -> (ShardPort, ShardQueues) {
     let (fabric, fabric_end) = mpsc::channel(FABRIC_QUEUE);
@@ -341,7 +349,11 @@ impl<M: Machine> Loop<M> {
                     }
                 }
                 FabricInput::Down { member, session } => {
-                    if self.links.get(&member).is_some_and(|link| link.0 == session) {
+                    if self
+                        .links
+                        .get(&member)
+                        .is_some_and(|link| link.0 == session)
+                    {
                         self.links.remove(&member);
                     }
                     Input::LinkDown { member, session }
@@ -365,8 +377,7 @@ impl<M: Machine> Loop<M> {
                     remote,
                     advertise: socket.advertise.clone(),
                 };
-                let bytes =
-                    Bytes::copy_from_slice(self.scratch.get(..length).unwrap_or_default());
+                let bytes = Bytes::copy_from_slice(self.scratch.get(..length).unwrap_or_default());
                 self.machine.handle(now, Input::Sip { flow, bytes });
             }
         }
@@ -384,7 +395,10 @@ impl<M: Machine> Loop<M> {
             Output::Frame { to, bytes } => self.send_frame(to, bytes),
             Output::Forward { shard, input } => {
                 let port = self.ports.get(usize::from(shard));
-                debug_assert!(port.is_some() && shard != self.shard, "a shard of this node");
+                debug_assert!(
+                    port.is_some() && shard != self.shard,
+                    "a shard of this node"
+                );
                 let sent = port.map(|port| port.local.try_send(LocalInput::Input(input)));
                 match sent {
                     Some(Ok(())) => self.counters.forwarded.one(),

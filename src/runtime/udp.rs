@@ -32,7 +32,10 @@ pub(crate) struct BoundListener {
 }
 
 /// Binds one socket per shard for each listener.
-pub(crate) fn bind(listeners: &[SipListener], shards: u16) -> Result<Vec<BoundListener>, StartError> {
+pub(crate) fn bind(
+    listeners: &[SipListener],
+    shards: u16,
+) -> Result<Vec<BoundListener>, StartError> {
     listeners
         .iter()
         .map(|listener| bind_one(listener, shards))
@@ -75,7 +78,11 @@ fn bind_one(listener: &SipListener, shards: u16) -> Result<BoundListener, StartE
 }
 
 fn open(address: SocketAddr, shared: bool) -> io::Result<std::net::UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }

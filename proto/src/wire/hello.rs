@@ -13,7 +13,7 @@ use super::{VERSION, VERSION_MIN};
 use crate::base::ids::Incarnation;
 
 /// The format this build writes and reads.
-pub const HELLO_FORMAT: u8 = 1;
+const HELLO_FORMAT: u8 = 1;
 /// Bytes before the body: magic, format, body length.
 pub const HELLO_HEAD_BYTES: usize = 6;
 /// Largest body, bytes. A name and a few numbers; above: refused.

@@ -72,7 +72,9 @@ async fn greet_on(
         if table.links.contains_key(&node) {
             return Err(HelloError::Linked);
         }
-        let life = table.life.ok_or(HelloError::Refused(HelloRefusal::NotYet))?;
+        let life = table
+            .life
+            .ok_or(HelloError::Refused(HelloRefusal::NotYet))?;
         let known = table.latest(node).map_or(0, |life| life.number);
         (life, own_hello(fabric, life, table.floor(node), known))
     };

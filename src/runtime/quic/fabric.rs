@@ -203,7 +203,10 @@ impl Fabric {
 
     /// Sends one chitchat message; lost if there is no link.
     pub(crate) async fn send_metadata(&self, to: SocketAddr, message: Bytes) {
-        let link = self.table().link_at(to).map(|entry| entry.connection.clone());
+        let link = self
+            .table()
+            .link_at(to)
+            .map(|entry| entry.connection.clone());
         if let Some(connection) = link {
             let sent = link::write_metadata(&connection, message);
             if let Ok(Err(error)) = timeout(METADATA_TIMEOUT, sent).await {
@@ -220,7 +223,11 @@ impl Fabric {
 
     /// Asks a member's admin service.
     pub(crate) async fn request(&self, node: NodeId, request: &[u8]) -> Result<Bytes, FabricError> {
-        let link = self.table().links.get(&node).map(|entry| entry.connection.clone());
+        let link = self
+            .table()
+            .links
+            .get(&node)
+            .map(|entry| entry.connection.clone());
         let connection = link.ok_or(FabricError::NoLink)?;
         service::request(&connection, request).await
     }
@@ -261,6 +268,13 @@ impl Fabric {
         let _ = timeout(CLOSE_TIMEOUT, self.endpoint.wait_idle()).await;
     }
 
+    /// Closes the endpoint without waiting for anything.
+    pub(crate) fn abandon(&self) {
+        self.table().life = None;
+        let code = quinn::VarInt::from_u32(CloseCode::Stopping as u32);
+        self.endpoint.close(code, b"stopping");
+    }
+
     /// Closes the connection to a node, as a network might.
     #[cfg(test)]
     pub(crate) fn cut(&self, node: NodeId) {
@@ -288,8 +302,7 @@ impl Fabric {
         let (end, ended) = oneshot::channel();
         let predecessor = {
             let mut table = self.table();
-            if table.life != Some(life)
-                || table.has_better(node, peer.member.incarnation, session)
+            if table.life != Some(life) || table.has_better(node, peer.member.incarnation, session)
             {
                 link::close(&connection, CloseCode::Replaced, "there is a better link");
                 return;
@@ -319,7 +332,11 @@ impl Fabric {
         };
         link.run().await;
         let mut table = self.table();
-        if table.links.get(&node).is_some_and(|entry| entry.session == session) {
+        if table
+            .links
+            .get(&node)
+            .is_some_and(|entry| entry.session == session)
+        {
             table.links.remove(&node);
             table.after_link(self.node, &peer, self.clock.now(), chance());
         }

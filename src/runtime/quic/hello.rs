@@ -104,10 +104,7 @@ mod tests {
         assert_eq!(check(&good, None), Ok(()));
         assert_eq!(check(&good, Some(good.incarnation)), Ok(()));
         let by = Incarnation { number: 3, boot: 0 };
-        assert_eq!(
-            check(&good, Some(by)),
-            Err(HelloRefusal::Superseded { by })
-        );
+        assert_eq!(check(&good, Some(by)), Err(HelloRefusal::Superseded { by }));
         let renamed = Hello {
             name: "c".into(),
             ..good.clone()

@@ -178,9 +178,17 @@ impl Link {
         let mut tasks = JoinSet::new();
         tasks.spawn(write_lane(lane_out, lane_queue, counters.clone()));
         tasks.spawn(read_lane(lane_in, inbound.clone()));
-        tasks.spawn(write_short(connection.clone(), short_queue, counters.clone()));
+        tasks.spawn(write_short(
+            connection.clone(),
+            short_queue,
+            counters.clone(),
+        ));
         tasks.spawn(accept_short(connection.clone(), inbound));
-        tasks.spawn(service::accept(fabric.clone(), connection.clone(), member.node));
+        tasks.spawn(service::accept(
+            fabric.clone(),
+            connection.clone(),
+            member.node,
+        ));
         tasks.spawn(read_datagrams(fabric.clone(), connection.clone(), member));
         let (code, why) = match tasks.join_next().await {
             Some(Ok(End(code, why))) => (code, why),
@@ -200,7 +208,10 @@ impl Link {
         tracing::info!(peer = %peer.name, ?member, session, reason, "link down");
         counters.links_down.one();
         for port in fabric.ports.iter() {
-            let _ = port.fabric.send(FabricInput::Down { member, session }).await;
+            let _ = port
+                .fabric
+                .send(FabricInput::Down { member, session })
+                .await;
         }
         let _ = fabric.events.send(FabricEvent::LinkDown(peer)).await;
     }
@@ -352,7 +363,9 @@ async fn read_short(mut stream: quinn::RecvStream, inbound: Inbound) -> Result<(
         [STREAM_METADATA] => {
             let message = stream.read_to_end(METADATA_BYTES_MAX).await;
             let message = message.map_err(End::garbage)?;
-            inbound.fabric.take_metadata(inbound.address, message.into());
+            inbound
+                .fabric
+                .take_metadata(inbound.address, message.into());
             return Ok(());
         }
         [other] => return Err(End::garbage(format!("a stream of kind {other}"))),

@@ -24,4 +24,12 @@ mod tests;
 mod tls;
 
 pub(crate) use fabric::{Fabric, FabricConfig, FabricEvent};
-pub(crate) use link::{LinkSender, Peer};
+pub(crate) use link::LinkSender;
+
+/// Takes any certificate of this CA.
+#[cfg(test)]
+pub(crate) fn any_member(
+    roots: rustls::RootCertStore,
+) -> std::sync::Arc<dyn rustls::client::danger::ServerCertVerifier> {
+    tls::any_member(roots)
+}

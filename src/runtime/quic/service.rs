@@ -57,7 +57,11 @@ pub(super) async fn request(
 }
 
 /// Answers the other end's requests for as long as the connection stands.
-pub(super) async fn accept(fabric: Arc<Fabric>, connection: quinn::Connection, from: NodeId) -> End {
+pub(super) async fn accept(
+    fabric: Arc<Fabric>,
+    connection: quinn::Connection,
+    from: NodeId,
+) -> End {
     let mut answers = JoinSet::new();
     loop {
         tokio::select! {

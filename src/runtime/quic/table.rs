@@ -95,9 +95,9 @@ impl Table {
 
     /// Whether a link that stands is to be preferred to one with this life and session.
     pub(super) fn has_better(&self, node: NodeId, life: Incarnation, session: u64) -> bool {
-        self.links.get(&node).is_some_and(|entry| {
-            (entry.peer.member.incarnation, entry.session) >= (life, session)
-        })
+        self.links
+            .get(&node)
+            .is_some_and(|entry| (entry.peer.member.incarnation, entry.session) >= (life, session))
     }
 
     /// The link to whoever listens at `address`.
@@ -118,7 +118,12 @@ impl Table {
     }
 
     /// With whom links are to stand, and where they are.
-    pub(super) fn set_wanted(&mut self, wanted: BTreeMap<SocketAddr, NodeId>, me: NodeId, now: Instant) {
+    pub(super) fn set_wanted(
+        &mut self,
+        wanted: BTreeMap<SocketAddr, NodeId>,
+        me: NodeId,
+        now: Instant,
+    ) {
         for (address, node) in &wanted {
             if !self.wanted.contains_key(address) && me > *node {
                 let dial = self.dials.entry(*address).or_default();
@@ -160,7 +165,13 @@ impl Table {
     }
 
     /// A dial has ended; `chance` spreads the next one.
-    pub(super) fn end_dial(&mut self, address: SocketAddr, linked: bool, now: Instant, chance: u32) {
+    pub(super) fn end_dial(
+        &mut self,
+        address: SocketAddr,
+        linked: bool,
+        now: Instant,
+        chance: u32,
+    ) {
         let dial = self.dials.entry(address).or_default();
         dial.under_way = false;
         if linked {
@@ -256,7 +267,9 @@ mod tests {
     #[test]
     fn complaints_are_bounded() {
         let mut table = Table::default();
-        let said = (0..100).filter_map(|_| table.complain(Instant::START)).count();
+        let said = (0..100)
+            .filter_map(|_| table.complain(Instant::START))
+            .count();
         assert_eq!(said, 5);
         let later = Instant::START + COMPLAINTS_WINDOW * 2;
         assert_eq!(table.complain(later), Some(95));

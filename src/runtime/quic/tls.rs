@@ -63,13 +63,24 @@ impl Tls {
             roots: roots.clone(),
             provider: provider.clone(),
         });
-        verifier.check(leaf, &chain[1..], UnixTime::now()).map_err(|error| {
-            refuse(format!("the certificate is not good under this CA: {error}"))
-        })?;
+        verifier
+            .check(leaf, &chain[1..], UnixTime::now())
+            .map_err(|error| {
+                refuse(format!(
+                    "the certificate is not good under this CA: {error}"
+                ))
+            })?;
         let alpn = vec![format!("callring/1/{}", pki.cluster_id).into_bytes()];
         let transport = Arc::new(transport());
         Ok(Self {
-            client: client(&provider, verifier, &chain, key.clone_key(), &alpn, &transport)?,
+            client: client(
+                &provider,
+                verifier,
+                &chain,
+                key.clone_key(),
+                &alpn,
+                &transport,
+            )?,
             server: server(&provider, roots, chain, key, alpn, transport)?,
         })
     }
@@ -245,4 +256,12 @@ impl ServerCertVerifier for AnyMember {
             .signature_verification_algorithms
             .supported_schemes()
     }
+}
+
+#[cfg(test)]
+pub(super) fn any_member(roots: RootCertStore) -> Arc<dyn ServerCertVerifier> {
+    Arc::new(AnyMember {
+        roots: Arc::new(roots),
+        provider: Arc::new(ring::default_provider()),
+    })
 }
