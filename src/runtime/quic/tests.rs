@@ -6,7 +6,6 @@ use bytes::Bytes;
 use callring_proto::base::ids::MemberId;
 use callring_proto::cluster::view::{MemberInfo, MemberState, Metadata, View};
 use callring_proto::wire::{self, Address, Frame, Locate, Ping};
-use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -354,7 +353,6 @@ async fn garbage_closes_the_link() {
         hello::write(&mut send, &greeting).await.unwrap();
         hello::read(&mut receive).await.unwrap();
         send.write_all(&bytes).await.unwrap();
-        send.flush().await.unwrap();
         connection.closed().await;
         a.down(0).await;
         assert_eq!(a.fabric.stats().totals.garbage, number);
