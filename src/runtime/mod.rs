@@ -24,6 +24,8 @@ mod shutdown;
 mod stats;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod udp;
 
 pub(crate) use running::Running;

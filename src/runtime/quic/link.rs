@@ -63,7 +63,7 @@ pub(super) fn close(connection: &quinn::Connection, code: CloseCode, why: &str) 
 pub(crate) struct LinkSender {
     lane: mpsc::Sender<Bytes>,
     short: mpsc::Sender<Bytes>,
-    connection: Option<quinn::Connection>,
+    connection: quinn::Connection,
     counters: Arc<FabricCounters>,
 }
 
@@ -77,12 +77,9 @@ impl LinkSender {
     /// Queues a frame of the lane, in order.
     pub(crate) fn send_lane(&self, frame: Bytes) {
         if let Err(mpsc::error::TrySendError::Full(_)) = self.lane.try_send(frame) {
-            let Some(connection) = &self.connection else {
-                return;
-            };
-            if connection.close_reason().is_none() {
+            if self.connection.close_reason().is_none() {
                 self.counters.lane_overflows.one();
-                close(connection, CloseCode::Overflow, "lane overflow");
+                close(&self.connection, CloseCode::Overflow, "lane overflow");
             }
         }
     }
@@ -92,20 +89,6 @@ impl LinkSender {
         if let Err(mpsc::error::TrySendError::Full(_)) = self.short.try_send(frame) {
             self.counters.short_frames_dropped.one();
         }
-    }
-
-    /// A sender whose frames come out of two receivers: lane, short.
-    #[cfg(test)]
-    pub(crate) fn pair() -> (Self, mpsc::Receiver<Bytes>, mpsc::Receiver<Bytes>) {
-        let (lane, lane_end) = mpsc::channel(LANE_QUEUE);
-        let (short, short_end) = mpsc::channel(SHORT_QUEUE);
-        let sender = Self {
-            lane,
-            short,
-            connection: None,
-            counters: Arc::default(),
-        };
-        (sender, lane_end, short_end)
     }
 }
 
@@ -151,7 +134,7 @@ impl Link {
         let sender = LinkSender {
             lane,
             short,
-            connection: Some(connection.clone()),
+            connection: connection.clone(),
             counters: counters.clone(),
         };
         counters.links_up.one();
