@@ -106,15 +106,17 @@ impl fmt::Debug for ClusterKey {
     }
 }
 
-/// How fast membership is: a trade between noticing deaths and false alarms. *Silence* on the
-/// fabric moves calls long before; this moves the rest.
+/// How patient membership is: a trade between noticing deaths and false alarms. *Silence* on the
+/// fabric moves calls long before; this moves the rest. The same at every member.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MembershipPreset {
-    /// One network, few members: a death is known within about two seconds.
+    /// One host, for demonstrations and tests: a death is known after about two seconds.
+    Local,
+    /// One site: six to eight seconds.
     #[default]
-    Fast,
-    /// Slower and calmer networks: five to six seconds.
     Lan,
+    /// Several sites: 18 to 24 seconds.
+    Wan,
 }
 
 /// Answers requests that peers send with [`NodeHandle::ask_member`].
@@ -231,8 +233,8 @@ impl NodeHandle {
     }
 
     /// Tells the members whether this node hands its calls over and takes no new ones.
-    pub fn set_draining(&self, draining: bool) {
-        self.running.set_draining(draining);
+    pub async fn set_draining(&self, draining: bool) {
+        self.running.set_draining(draining).await;
     }
 
     /// Tells the members how many calls this node owns, about.
@@ -250,6 +252,12 @@ impl NodeHandle {
     #[must_use]
     pub fn node_stats(&self) -> NodeStats {
         self.running.node_stats()
+    }
+
+    /// Waits until a shard has ended by a fault of its own, and says why. The node is then of no
+    /// use: end the process and start it anew, its calls go on elsewhere.
+    pub async fn failed(&self) -> String {
+        self.running.failed().await
     }
 
     /// Leaves the cluster, closes links and sockets, joins the threads. Does not drain: see

@@ -6,23 +6,29 @@
 //! | `shard_loop` | one thread per shard |
 //! | `udp` | SIP sockets |
 //! | `quic` | the fabric between members |
-//! | `control` | membership, joining, views |
+//! | `join` | what number a life has to have |
+//! | `control` | membership, views |
 //! | `metadata` | chitchat |
+//! | `running` | a running node: how it starts, what it can be asked |
 //! | `shutdown` | the order in which things end |
 //! | `stats` | what the shell counts |
 
+mod clock;
+mod control;
+mod join;
+mod metadata;
+mod quic;
+mod running;
+mod shard_loop;
+mod shutdown;
 mod stats;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod udp;
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-
-use bytes::Bytes;
-use callring_proto::base::ids::NodeId;
-use callring_proto::cluster::view::View;
-use callring_proto::io::{Answer, Ask};
-use tokio::sync::watch;
-
-use crate::node::{AdminService, NodeConfig, StartError};
+pub(crate) use running::Running;
 pub use stats::{FabricStats, FabricTotals, LinkStats, NodeStats};
 
 /// Why a request to another member got no answer. Whether the member acted on it is not known.
@@ -46,42 +52,4 @@ pub enum FabricError {
     /// The link ended, or was never what it seemed.
     #[error("link: {0}")]
     Link(String),
-}
-
-/// A node that runs.
-pub(crate) struct Running;
-
-#[allow(clippy::unused_async, clippy::unused_self)]
-impl Running {
-    pub(crate) async fn start(_config: NodeConfig) -> Result<Self, StartError> {
-        Err(StartError::Config("not yet".into()))
-    }
-    pub(crate) fn name(&self) -> &str {
-        ""
-    }
-    pub(crate) fn views(&self) -> watch::Receiver<Arc<View>> {
-        unreachable!()
-    }
-    pub(crate) fn sip_addrs(&self) -> &[(SocketAddr, Arc<str>)] {
-        &[]
-    }
-    pub(crate) fn cluster_addr(&self) -> Option<SocketAddr> {
-        None
-    }
-    pub(crate) async fn ask(&self, _request: Ask) -> Vec<Answer> {
-        Vec::new()
-    }
-    pub(crate) async fn ask_member(&self, _: NodeId, _: Bytes) -> Result<Bytes, FabricError> {
-        Err(FabricError::Standalone)
-    }
-    pub(crate) fn set_admin_service(&self, _service: AdminService) {}
-    pub(crate) fn set_draining(&self, _draining: bool) {}
-    pub(crate) fn set_load(&self, _calls: u32) {}
-    pub(crate) fn fabric_stats(&self) -> FabricStats {
-        FabricStats::default()
-    }
-    pub(crate) fn node_stats(&self) -> NodeStats {
-        NodeStats::default()
-    }
-    pub(crate) async fn shutdown(&self) {}
 }

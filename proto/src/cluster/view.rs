@@ -87,6 +87,17 @@ impl Default for Metadata {
     }
 }
 
+impl Metadata {
+    /// What stands for a node that has not said anything of itself in any life: it has no place.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self {
+            weight: 0,
+            ..Self::default()
+        }
+    }
+}
+
 /// One member of a view.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberInfo {
@@ -98,7 +109,7 @@ pub struct MemberInfo {
     pub state: MemberState,
     /// Where its fabric listens.
     pub cluster_addr: SocketAddr,
-    /// What it says of itself, or of an earlier life, or else the default.
+    /// What it says of itself; else what its earlier life said; else [`Metadata::unknown`].
     pub meta: Metadata,
     /// Whether `meta` is this life's own. Until then the member is no candidate for copies.
     pub known: bool,
@@ -414,7 +425,8 @@ mod tests {
     /// those to avoid, nor with members that take no copies. More than there are: all of them.
     #[test]
     fn replicas_spread_over_zones() {
-        let refusing: [(&str, fn(&mut MemberInfo)); 6] = [
+        type Change = fn(&mut MemberInfo);
+        let refusing: [(&str, Change); 6] = [
             ("nothing", |_| ()),
             ("draining", |member| member.meta.draining = true),
             ("edge", |member| member.meta.role = Role::Edge),
