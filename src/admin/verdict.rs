@@ -49,7 +49,7 @@ pub(crate) fn judge(evidence: &Evidence<'_>) -> (Verdict, Vec<String>) {
         );
     }
     // Stable: findings of one weight keep the order in which they were looked for.
-    findings.sort_by(|one, other| other.0.cmp(&one.0));
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.0));
     let verdict = findings.first().map_or(Verdict::Ok, |worst| worst.0);
     (
         verdict,
@@ -87,7 +87,9 @@ fn judge_members(evidence: &Evidence<'_>, find: &mut impl FnMut(Verdict, String)
         let names = evidence.unreachable.join(", ");
         find(
             Verdict::Degraded,
-            format!("{names}: alive and did not answer within a second; the sums above lack it"),
+            format!(
+                "{names}: alive and did not answer within a second; the sums lack what they have"
+            ),
         );
     }
     if !evidence.silent.is_empty() {

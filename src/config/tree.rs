@@ -106,7 +106,7 @@ impl<'t, 'a> Section<'t, 'a> {
             return self.mistyped(value, place, "a list of strings");
         };
         let mut strings = Vec::new();
-        for item in items.iter() {
+        for item in items {
             let place = self.document.place(&item.span(), &self.path_of(key));
             match item.get_ref().as_str() {
                 Some(text) => strings.push(Given {
@@ -160,7 +160,7 @@ impl<'t, 'a> Section<'t, 'a> {
             return self.mistyped(value, place, &expected).unwrap_or_default();
         };
         let mut sections = Vec::new();
-        for item in items.iter() {
+        for item in items {
             match item.get_ref().as_table() {
                 Some(table) => sections.push(self.child(key, item.span(), table)),
                 None => {
@@ -186,7 +186,7 @@ impl<'t, 'a> Section<'t, 'a> {
 
     /// Complains about every key that nobody asked for.
     pub(crate) fn finish(self) {
-        for (key, _) in self.table.iter() {
+        for (key, _) in self.table {
             let name = key.get_ref().as_ref();
             if self.asked.contains(&name) {
                 continue;
