@@ -22,7 +22,8 @@ pub(super) struct SignalArgs {
     /// The call's key, as `callring calls` prints it
     key: CallId,
     /// What the application is told
-    json: String,
+    #[arg(value_name = "JSON")]
+    body: String,
     #[command(flatten)]
     query: Query,
 }
@@ -33,11 +34,11 @@ pub(super) fn hangup(args: &HangupArgs, env: &Env) -> Outcome {
 }
 
 pub(super) fn signal(args: &SignalArgs, env: &Env) -> Outcome {
-    if let Err(error) = serde_json::from_str::<Value>(&args.json) {
+    if let Err(error) = serde_json::from_str::<Value>(&args.body) {
         return Err(Failure(format!("the signal is no JSON: {error}")));
     }
     let path = format!("/v1/calls/{}/signal", args.key);
-    tell(&args.query, env, &path, args.json.clone(), "told")
+    tell(&args.query, env, &path, args.body.clone(), "told")
 }
 
 fn tell(query: &Query, env: &Env, path: &str, body: String, done: &str) -> Outcome {
