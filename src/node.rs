@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use callring_proto::base::ids::{MemberId, NodeId};
+use callring_proto::cluster::policy::Replication;
 use callring_proto::cluster::view::{Role, View};
 use callring_proto::io::{Answer, Ask};
-use callring_proto::shard::Replication;
 use tokio::sync::watch;
 
 use crate::runtime::{FabricError, FabricStats, NodeStats, Running};

@@ -26,7 +26,7 @@ impl Clock {
 
     /// The point at which tokio's timers have to wake for `at`; far ahead if it is beyond reckoning.
     pub(crate) fn wake_at(&self, at: Instant) -> tokio::time::Instant {
-        let since = Duration::from_nanos(at.as_nanos()).min(Duration::from_hours(24 * 365));
+        let since = at.since(Instant::START).min(Duration::from_hours(24 * 365));
         self.start + since
     }
 }

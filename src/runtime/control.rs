@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use callring_proto::base::ids::{Incarnation, MemberId};
 use callring_proto::base::rng;
+use callring_proto::base::time::Instant;
 use callring_proto::cluster::membership::{
     Identity, Membership, MembershipConfig, MembershipEffect,
 };
@@ -26,6 +27,8 @@ use super::shard_loop::{LocalInput, ShardPort};
 
 /// How often links and metadata are looked after.
 const TICK: Duration = Duration::from_millis(100);
+/// Two nodes under one name would supersede each other for ever; not faster than this.
+const BEGIN_AGAIN_PAUSE: Duration = Duration::from_secs(10);
 /// Ticks between two calls of chitchat to members of which nothing is known.
 const CALL_TICKS: u64 = 5;
 /// Ticks between two look-ups of the seeds' addresses.
@@ -86,6 +89,8 @@ pub(super) struct Control {
         mpsc::Receiver<Vec<SocketAddr>>,
     ),
     seeds: Vec<SocketAddr>,
+    /// When this node last began again because a later life of its name was known.
+    began_again: Option<Instant>,
     ticks: u64,
 }
 
@@ -119,6 +124,7 @@ impl Control {
             told: BTreeMap::new(),
             resolved: mpsc::channel(1),
             seeds: Vec::new(),
+            began_again: None,
             ticks: 0,
         };
         control.start_gossip().await?;
@@ -278,6 +284,11 @@ impl Control {
     /// A member has refused this life because it knows a later one, so membership can't even be
     /// spoken with. A new life above that one begins.
     async fn begin_again(&mut self, by: Incarnation) {
+        let now = self.clock.now();
+        let paused = |since| now.since(since) >= BEGIN_AGAIN_PAUSE;
+        if !self.began_again.is_none_or(paused) {
+            return;
+        }
         let old = self.membership.identity().clone();
         let Some(number) = by.number.checked_add(1).filter(|_| by > old.incarnation) else {
             return;
@@ -297,8 +308,8 @@ impl Control {
         let others = view.live().map(|member| member.cluster_addr);
         self.seeds.extend(others);
         self.told.clear();
+        self.began_again = Some(now);
         let own = rng::fork(&mut self.rng);
-        let now = self.clock.now();
         self.membership = Membership::new(identity, self.config, own, now);
         self.on_renamed(me).await;
         self.membership.join(&self.seeds, now);

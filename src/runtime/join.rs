@@ -11,7 +11,7 @@ use callring_proto::base::ids::Incarnation;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::quic::Fabric;
+use super::quic::{Fabric, YouAre};
 
 /// How long seeds are waited for.
 const SEEDS_TIMEOUT: Duration = Duration::from_millis(1_500);
@@ -31,6 +31,8 @@ pub(super) struct Heard {
     pub(super) known: u32,
     /// How many answered.
     pub(super) answers: usize,
+    /// How many of them are members already.
+    pub(super) members: usize,
 }
 
 /// Asks every seed, until one and a moment's grace later, or until the time is over.
@@ -50,11 +52,12 @@ pub(super) async fn ask_seeds(fabric: &Arc<Fabric>, seeds: &[String]) -> Heard {
     heard
 }
 
-async fn next(asking: &mut JoinSet<Option<u32>>, heard: &mut Heard) -> bool {
+async fn next(asking: &mut JoinSet<Option<YouAre>>, heard: &mut Heard) -> bool {
     while let Some(answer) = asking.join_next().await {
-        if let Ok(Some(known)) = answer {
-            heard.known = heard.known.max(known);
+        if let Ok(Some(answer)) = answer {
+            heard.known = heard.known.max(answer.known);
             heard.answers += 1;
+            heard.members += usize::from(answer.lives);
             return true;
         }
     }
@@ -62,7 +65,7 @@ async fn next(asking: &mut JoinSet<Option<u32>>, heard: &mut Heard) -> bool {
 }
 
 /// Asks one seed until it answers; none if it is this node itself.
-async fn ask(fabric: Arc<Fabric>, seed: String) -> Option<u32> {
+async fn ask(fabric: Arc<Fabric>, seed: String) -> Option<YouAre> {
     loop {
         let addresses = resolve(&seed).await;
         if !addresses.is_empty() && addresses.iter().all(|address| *address == fabric.address()) {
@@ -73,7 +76,7 @@ async fn ask(fabric: Arc<Fabric>, seed: String) -> Option<u32> {
                 continue;
             }
             match fabric.who_am_i(address).await {
-                Ok(known) => return Some(known),
+                Ok(answer) => return Some(answer),
                 Err(error) => tracing::debug!(seed, %address, error, "seed does not answer"),
             }
         }

@@ -15,6 +15,7 @@ use callring_proto::cluster::view::{Metadata, View};
 use callring_proto::io::{Answer, Ask};
 use callring_proto::shard::{Shard, ShardConfig};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 use super::clock::Clock;
 use super::control::{self, Clustered, Command, Control, ControlParts};
@@ -27,6 +28,8 @@ use crate::node::{AdminService, ClusterConfig, MembershipPreset, NodeConfig, Sta
 
 /// How long shards are waited for.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a start waits for the members that a seed promises.
+const COMPANY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Commands that wait for control.
 const COMMANDS: usize = 64;
 /// chitchat's messages that wait to be read. Full: dropped, the next round brings them again.
@@ -66,6 +69,7 @@ impl Running {
         let ports: Arc<[ShardPort]> = ports.into();
 
         let mut cluster = None;
+        let mut company = false;
         let mut life = join::life(1).map_err(|source| system("randomness", source))?;
         if let Some(wanted) = &config.cluster {
             let parts = start_fabric(&config.name, wanted, &ports, clock)?;
@@ -73,6 +77,7 @@ impl Running {
             if heard.answers == 0 && !wanted.seeds.is_empty() {
                 tracing::warn!(seeds = ?wanted.seeds, "no seed answers; the node goes on looking");
             }
+            company = heard.members > 0;
             life.number = heard.known.saturating_add(1);
             parts.fabric.set_life(life);
             cluster = Some(parts);
@@ -150,6 +155,9 @@ impl Running {
             .await
             .map_err(|error| StartError::Config(format!("metadata gossip: {error}")))?;
         tokio::spawn(control.run());
+        if company {
+            running.wait_for_company().await;
+        }
         tracing::info!(
             name = running.name,
             ?me,
@@ -157,6 +165,21 @@ impl Running {
             "node started"
         );
         Ok(running)
+    }
+
+    /// Waits a moment for a member that may hold copies: what is served before has none.
+    async fn wait_for_company(&self) {
+        let mut views = self.views.clone();
+        let company = |view: &Arc<View>| {
+            let mut live = view.live();
+            live.any(|member| member.id != view.me && member.known)
+        };
+        if timeout(COMPANY_TIMEOUT, views.wait_for(company))
+            .await
+            .is_err()
+        {
+            tracing::warn!("a seed answers, but no member is known yet; the node starts alone");
+        }
     }
 
     pub(crate) fn name(&self) -> &str {

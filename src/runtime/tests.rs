@@ -10,9 +10,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use callring_proto::base::ids::NodeId;
 use callring_proto::base::time::Instant;
+use callring_proto::cluster::policy::{AckPolicy, AlonePolicy, Replication};
 use callring_proto::cluster::view::{MemberState, Role, View};
 use callring_proto::io::{Answer, Ask, Input, Output, Summary};
-use callring_proto::shard::{AckPolicy, AlonePolicy, Replication, ShardConfig};
+use callring_proto::shard::ShardConfig;
 use callring_proto::wire::{self, Address, Frame, Ping};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
@@ -172,7 +173,7 @@ async fn standalone_node_serves_and_ends() {
         let length = answer.await.expect("an answer").unwrap();
         assert!(sent.ends_with(std::str::from_utf8(&buffer[..length]).unwrap()));
     }
-    assert_eq!(node.node_stats().forwarded, 1);
+    eventually(|| node.node_stats().forwarded == 1).await;
     assert_eq!(node.ask(Ask::Summary).await.len(), 2);
     let key = callring_proto::base::ids::CallId {
         position: 3,
@@ -341,4 +342,31 @@ async fn seeds_may_come_later() {
     eventually(|| live(&early.views().borrow()) == 2 && live(&late.views().borrow()) == 2).await;
     early.shutdown().await;
     late.shutdown().await;
+}
+
+/// Two halves that did not know of each other meet, and one name has a life of the same number in
+/// both: everybody ends up with everybody, whichever of the two lives is the later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn halves_that_meet_agree_on_lives() {
+    let ca = Ca::new("test");
+    let (a, _) = start(member(&ca, "a", &[])).await;
+    let at_a = a.cluster_addr().unwrap();
+    let (first, _) = start(member(&ca, "b", &[at_a])).await;
+    first.shutdown().await;
+    let (c, _) = start(member(&ca, "c", &[])).await;
+    let at_c = c.cluster_addr().unwrap();
+    let (b, _) = start(member(&ca, "b", &[at_c])).await;
+    assert_eq!(b.views().borrow().me.incarnation.number, 1);
+    let (d, _) = start(member(&ca, "d", &[at_a, at_c])).await;
+    let nodes = [a, b, c, d];
+    eventually(|| nodes.iter().all(|node| live(&node.views().borrow()) == 4)).await;
+    eventually(|| {
+        nodes
+            .iter()
+            .all(|node| node.fabric_stats().links.len() == 3)
+    })
+    .await;
+    for node in nodes {
+        node.shutdown().await;
+    }
 }

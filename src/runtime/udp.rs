@@ -77,7 +77,8 @@ fn bind_one(listener: &SipListener, shards: u16) -> Result<BoundListener, StartE
     })
 }
 
-fn open(address: SocketAddr, shared: bool) -> io::Result<std::net::UdpSocket> {
+/// A bound socket with large buffers; `shared` with others that are `shared` too.
+pub(crate) fn open(address: SocketAddr, shared: bool) -> io::Result<std::net::UdpSocket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::DGRAM,

@@ -8,21 +8,22 @@ pub use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A point on this node's monotonic clock, in nanoseconds since its start.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+/// A point on this node's monotonic clock.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Instant(u64);
 
 impl Instant {
-    /// The node's start.
-    pub const START: Self = Self(0);
+    /// The node's start. Far from zero, so that a deadline that lay before it, of a record older than
+    /// this node, has a place.
+    pub const START: Self = Self(1 << 60);
 
-    /// The instant `nanos` nanoseconds after the node's start.
+    /// The inverse of [`Instant::as_nanos`].
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
-    /// Nanoseconds since the node's start.
+    /// The number that stamps carry: meaningful to this node only.
     #[must_use]
     pub const fn as_nanos(self) -> u64 {
         self.0
@@ -59,12 +60,9 @@ impl Sub<Duration> for Instant {
 
 impl fmt::Debug for Instant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}.{:06}s",
-            self.0 / 1_000_000_000,
-            self.0 % 1_000_000_000 / 1_000
-        )
+        let nanos = self.0.abs_diff(Self::START.0);
+        let sign = if *self < Self::START { "-" } else { "" };
+        write!(f, "{sign}{}.{:06}s", nanos / 1_000_000_000, nanos % 1_000_000_000 / 1_000)
     }
 }
 

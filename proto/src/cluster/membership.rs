@@ -13,6 +13,7 @@
 
 mod config;
 mod identity;
+mod outbox;
 mod roster;
 #[cfg(test)]
 mod tests;
@@ -22,22 +23,19 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use foca::{Foca, Header, Member, NoCustomBroadcast, State, Timer};
 
 pub use self::config::{GOSSIP_BYTES_MAX, MembershipConfig};
 use self::identity::Door;
 pub use self::identity::{Identity, NAME_BYTES_MAX};
+use self::outbox::{KIND_LEAVING, KIND_SWIM, Outbox, datagram};
 use self::roster::Roster;
 use super::view::{MemberState, Metadata, View};
 use crate::base::ids::{MemberId, NodeId};
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant};
 
-/// First byte of a datagram: foca's message follows.
-const KIND_SWIM: u8 = 1;
-/// First byte of a datagram: the identity that leaves follows.
-const KIND_LEAVING: u8 = 2;
 /// What foca may fill.
 const SWIM_BYTES_MAX: NonZeroUsize = NonZeroUsize::new(GOSSIP_BYTES_MAX - 1).unwrap();
 /// How often the roster forgets.
@@ -271,28 +269,39 @@ impl Membership {
     }
 
     fn on_timer(&mut self, timer: Timer<Identity>, now: Instant) {
-        if let Timer::ChangeSuspectToDown { member_id, .. } = &timer
-            && self.is_heard(member_id, now)
+        if let Timer::ChangeSuspectToDown {
+            member_id,
+            incarnation,
+            ..
+        } = &timer
         {
-            self.counts.put_off += 1;
-            let again = |alarm: &Alarm| matches!(alarm, Alarm::Swim(other) if *other == timer);
-            if !self.alarms.values().any(again) {
-                self.set_alarm(now + self.config.probe_period, Alarm::Swim(timer));
+            // foca 2.0 tells a member to take a new identity even when it has refuted by now.
+            let suspect = Member::new(member_id.clone(), *incarnation, State::Suspect);
+            if !self.foca.iter_members().any(|member| *member == suspect) {
+                return;
             }
-            return;
+            if self.is_heard(member_id, now) {
+                self.put_off(timer, now);
+                return;
+            }
         }
         let result = self.foca.handle_timer(timer, &mut self.outbox);
         self.note_fault(result);
     }
 
-    /// Whether the fabric heard a suspect within the last probe period.
+    /// Whether the fabric heard a node within the last probe period.
     fn is_heard(&self, suspect: &Identity, now: Instant) -> bool {
         let heard = self.roster.heard(suspect.member().node);
         heard.is_some_and(|at| now.since(at) <= self.config.probe_period)
-            && self
-                .foca
-                .iter_members()
-                .any(|member| member.id() == suspect && member.state() == State::Suspect)
+    }
+
+    /// Asks the fabric again in a probe period. One timer per suspicion is enough.
+    fn put_off(&mut self, timer: Timer<Identity>, now: Instant) {
+        self.counts.put_off += 1;
+        let again = |alarm: &Alarm| matches!(alarm, Alarm::Swim(other) if *other == timer);
+        if !self.alarms.values().any(again) {
+            self.set_alarm(now + self.config.probe_period, Alarm::Swim(timer));
+        }
     }
 
     /// A node that stood still has missed the refutations of that time, so suspects get it back.
@@ -452,8 +461,12 @@ impl Membership {
     }
 
     fn drain_outbox(&mut self, now: Instant) {
+        let me = self.foca.identity().addr;
         for (to, bytes) in std::mem::take(&mut self.outbox.sends) {
-            self.effects.push_back(MembershipEffect::Send { to, bytes });
+            // foca remembers earlier lives of this node as Down, and calls them.
+            if to != me {
+                self.effects.push_back(MembershipEffect::Send { to, bytes });
+            }
         }
         for (after, timer) in std::mem::take(&mut self.outbox.timers) {
             self.set_alarm(now + after, Alarm::Swim(timer));
@@ -471,30 +484,4 @@ impl Membership {
             tracing::warn!(%error, "membership stumbled and goes on");
         }
     }
-}
-
-/// Where foca leaves what it wants done. Its notifications are not needed: see `settle`.
-#[derive(Debug, Default)]
-struct Outbox {
-    sends: Vec<(SocketAddr, Bytes)>,
-    timers: Vec<(Duration, Timer<Identity>)>,
-}
-
-impl foca::Runtime<Identity> for Outbox {
-    fn notify(&mut self, _: foca::Notification<'_, Identity>) {}
-
-    fn send_to(&mut self, to: Identity, data: &[u8]) {
-        self.sends.push((to.addr, datagram(KIND_SWIM, data)));
-    }
-
-    fn submit_after(&mut self, timer: Timer<Identity>, after: Duration) {
-        self.timers.push((after, timer));
-    }
-}
-
-fn datagram(kind: u8, body: &[u8]) -> Bytes {
-    let mut bytes = BytesMut::with_capacity(1 + body.len());
-    bytes.put_u8(kind);
-    bytes.put_slice(body);
-    bytes.freeze()
 }

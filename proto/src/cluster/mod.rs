@@ -3,6 +3,20 @@
 //! May use: base and wire. Never: SIP. Addresses of SIP listeners pass through here as opaque
 //! strings, records as opaque bytes.
 
+mod claim;
+pub mod effect;
+mod engine;
+mod entry;
+mod find;
+pub mod gate;
+pub mod lane;
+pub mod liveness;
 pub mod membership;
+mod own;
+pub mod policy;
+mod replica;
 pub mod ring;
+pub mod stats;
 pub mod view;
+
+pub use engine::{Cluster, Sabotage};

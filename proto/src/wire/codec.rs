@@ -145,7 +145,7 @@ macro_rules! kinds {
 kinds! {
     1 => Batch, 2 => Ack, 3 => Ping, 4 => Pong, 5 => Release,
     16 => Locate, 17 => Located, 18 => TakeOver, 19 => Claim, 20 => Promise, 21 => Refuse,
-    22 => Invite, 32 => Relay, 33 => NotOwner, 34 => Egress, 35 => SignalAnswer,
+    32 => Relay, 33 => NotOwner, 34 => Egress, 35 => SignalAnswer,
 }
 
 /// Reads one whole frame.

@@ -34,8 +34,6 @@ pub enum Frame {
     Promise(Promise),
     /// No.
     Refuse(Refuse),
-    /// Claim it from me (hand-off).
-    Invite(Invite),
     /// Something for a call that you own.
     Relay(Relay),
     /// I don't own it.
@@ -222,15 +220,4 @@ pub enum Refusal {
     },
     /// The refusing member holds no copy and so can't be the heir.
     NoCopy,
-}
-
-/// The owner offers the call (rule 16).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Invite {
-    /// Which call.
-    pub key: CallId,
-    /// The owner's ballot.
-    pub ballot: Ballot,
-    /// The owner's version.
-    pub version: Version,
 }

@@ -14,8 +14,8 @@ mod relay;
 
 pub use codec::{Address, DecodeError, HEADER_BYTES, Header, decode, encode, peek, split};
 pub use frame::{
-    Ack, Batch, Claim, Frame, Invite, Locate, Located, Ping, Pong, Promise, PromiseRecord, Refusal,
-    Refuse, Refused, Release, Standing, TakeOver,
+    Ack, Batch, Claim, Frame, Locate, Located, Ping, Pong, Promise, PromiseRecord, Refusal, Refuse,
+    Refused, Release, Standing, TakeOver,
 };
 pub use hello::{Greeting, HELLO_BYTES_MAX, HELLO_HEAD_BYTES, Hello, HelloRefusal};
 pub use record::{Lease, Members, Record};

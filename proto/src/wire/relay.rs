@@ -4,15 +4,15 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::base::flow::Flow;
-use crate::base::ids::{Ballot, CallId};
+use crate::base::ids::{Ballot, CallId, MemberId};
 
 /// Something for a call, brought to its owner by the member it arrived at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Relay {
     /// Which call.
     pub key: CallId,
-    /// The ingress's number for it, given back by [`NotOwner`].
-    pub ticket: u64,
+    /// Members it has passed; a relay that wanders is dropped.
+    pub hops: u8,
     /// What it is.
     pub message: Message,
 }
@@ -29,6 +29,10 @@ pub enum Message {
     },
     /// A signal to the call's application.
     Signal {
+        /// Whom to answer.
+        asker: MemberId,
+        /// Which of its shards.
+        shard: u16,
         /// The asker's number, given back by [`SignalAnswer`].
         ask: u64,
         /// What to do.
@@ -41,8 +45,6 @@ pub enum Message {
 pub struct NotOwner {
     /// Which call.
     pub key: CallId,
-    /// The relay's ticket.
-    pub ticket: u64,
     /// The highest ballot the receiver knows of, whose owner to try.
     pub ballot: Option<Ballot>,
 }

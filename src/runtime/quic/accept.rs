@@ -68,11 +68,7 @@ async fn handshake(fabric: &Fabric, incoming: quinn::Incoming) -> Option<quinn::
     };
     match accepted {
         Ok(connection) => Some(connection),
-        Err(
-            error @ (quinn::ConnectionError::TransportError(_)
-            | quinn::ConnectionError::ConnectionClosed(_)
-            | quinn::ConnectionError::VersionMismatch),
-        ) => {
+        Err(error) if is_stranger(&error) => {
             refuse(fabric, remote, &error);
             None
         }
@@ -82,6 +78,17 @@ async fn handshake(fabric: &Fabric, incoming: quinn::Incoming) -> Option<quinn::
             None
         }
     }
+}
+
+/// Whether TLS at either end turned the other away.
+fn is_stranger(error: &quinn::ConnectionError) -> bool {
+    let code = match error {
+        quinn::ConnectionError::TransportError(error) => error.code,
+        quinn::ConnectionError::ConnectionClosed(close) => close.error_code,
+        _ => return false,
+    };
+    // RFC 9001 4.8: TLS alerts.
+    (0x100..0x200).contains(&u64::from(code))
 }
 
 fn refuse(fabric: &Fabric, remote: SocketAddr, error: &quinn::ConnectionError) {

@@ -10,7 +10,7 @@ use callring_proto::wire::{Greeting, HelloRefusal};
 use tokio::time::timeout;
 
 use super::accept::{own_hello, peer};
-use super::fabric::{Fabric, FabricEvent, Greeted, chance};
+use super::fabric::{Fabric, FabricEvent, Greeted, YouAre, chance};
 use super::hello::{self, HELLO_TIMEOUT, HelloError};
 use super::link::{self, CloseCode};
 use super::tls::{self, ANY_NAME};
@@ -103,8 +103,8 @@ async fn greet_on(
     })
 }
 
-/// Asks for the highest incarnation number of this node's name.
-pub(super) async fn who_am_i(fabric: &Fabric, address: SocketAddr) -> Result<u32, HelloError> {
+/// Asks what is known of this node's name.
+pub(super) async fn who_am_i(fabric: &Fabric, address: SocketAddr) -> Result<YouAre, HelloError> {
     let connection = connect(fabric, address).await?;
     let asked = async {
         let name = tls::peer_name(&connection).ok_or(HelloError::Nameless)?;
@@ -117,7 +117,10 @@ pub(super) async fn who_am_i(fabric: &Fabric, address: SocketAddr) -> Result<u32
             .map_err(|error| HelloError::Connection(error.to_string()))?;
         hello::write(&mut send, &Greeting::WhoAmI).await?;
         match hello::read(&mut receive).await? {
-            Greeting::YouAre { known, .. } => Ok(known),
+            Greeting::YouAre { known, me } => Ok(YouAre {
+                known,
+                lives: me.is_some(),
+            }),
             _ => Err(HelloError::Unexpected),
         }
     };

@@ -22,6 +22,7 @@ use crate::runtime::FabricError;
 use crate::runtime::clock::Clock;
 use crate::runtime::shard_loop::ShardPort;
 use crate::runtime::stats::{FabricCounters, FabricStats, LinkStats};
+use crate::runtime::udp;
 
 /// How long the last packets may take to leave.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -39,6 +40,15 @@ pub(crate) enum FabricEvent {
     Gossip(NodeId, Bytes),
     /// A member knows a later life of this node's name.
     Superseded(Incarnation),
+}
+
+/// What a seed says to a node that is about to begin a life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct YouAre {
+    /// The highest number known for its name.
+    pub(crate) known: u32,
+    /// Whether the seed itself lives yet.
+    pub(crate) lives: bool,
 }
 
 /// What the fabric is told at its start.
@@ -78,7 +88,7 @@ impl Fabric {
             address: config.listen,
             source,
         };
-        let socket = std::net::UdpSocket::bind(config.listen).map_err(failed)?;
+        let socket = udp::open(config.listen, false).map_err(failed)?;
         let endpoint = quinn::Endpoint::new(
             quinn::EndpointConfig::default(),
             Some(server),
@@ -182,8 +192,8 @@ impl Fabric {
         tokio::spawn(dial::run(self.clone(), address));
     }
 
-    /// Asks whoever listens at `address` for the highest incarnation number of this node's name.
-    pub(crate) async fn who_am_i(&self, address: SocketAddr) -> Result<u32, String> {
+    /// Asks whoever listens at `address` what it knows of this node's name.
+    pub(crate) async fn who_am_i(&self, address: SocketAddr) -> Result<YouAre, String> {
         let result = dial::who_am_i(self, address).await;
         result.map_err(|error| error.to_string())
     }

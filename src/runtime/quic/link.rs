@@ -76,11 +76,13 @@ impl std::fmt::Debug for LinkSender {
 impl LinkSender {
     /// Queues a frame of the lane, in order.
     pub(crate) fn send_lane(&self, frame: Bytes) {
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.lane.try_send(frame) {
-            if self.connection.close_reason().is_none() {
-                self.counters.lane_overflows.one();
-                close(&self.connection, CloseCode::Overflow, "lane overflow");
-            }
+        let full = matches!(
+            self.lane.try_send(frame),
+            Err(mpsc::error::TrySendError::Full(_))
+        );
+        if full && self.connection.close_reason().is_none() {
+            self.counters.lane_overflows.one();
+            close(&self.connection, CloseCode::Overflow, "lane overflow");
         }
     }
 

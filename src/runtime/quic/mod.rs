@@ -23,7 +23,7 @@ mod table;
 mod tests;
 mod tls;
 
-pub(crate) use fabric::{Fabric, FabricConfig, FabricEvent};
+pub(crate) use fabric::{Fabric, FabricConfig, FabricEvent, YouAre};
 pub(crate) use link::LinkSender;
 
 /// Takes any certificate of this CA.

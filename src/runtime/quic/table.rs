@@ -41,7 +41,8 @@ pub(super) struct Entry {
 struct Dial {
     under_way: bool,
     failures: u32,
-    not_before: Instant,
+    /// None: at once.
+    not_before: Option<Instant>,
 }
 
 /// See the file's head.
@@ -56,7 +57,15 @@ pub(super) struct Table {
     met: BTreeMap<SocketAddr, NodeId>,
     wanted: BTreeMap<SocketAddr, NodeId>,
     dials: BTreeMap<SocketAddr, Dial>,
-    complaints: (Instant, u32, u64),
+    complaints: Complaints,
+}
+
+/// What was written of late about strangers.
+#[derive(Default)]
+struct Complaints {
+    since: Option<Instant>,
+    written: u32,
+    passed_over: u64,
 }
 
 impl Table {
@@ -127,7 +136,7 @@ impl Table {
         for (address, node) in &wanted {
             if !self.wanted.contains_key(address) && me > *node {
                 let dial = self.dials.entry(*address).or_default();
-                dial.not_before = dial.not_before.max(now + COURTESY);
+                dial.not_before = dial.not_before.max(Some(now + COURTESY));
             }
         }
         self.wanted = wanted;
@@ -151,7 +160,7 @@ impl Table {
             && self
                 .dials
                 .get(&address)
-                .is_none_or(|dial| !dial.under_way && dial.not_before <= now)
+                .is_none_or(|dial| !dial.under_way && dial.not_before <= Some(now))
     }
 
     /// A dial begins.
@@ -182,7 +191,7 @@ impl Table {
             .saturating_mul(1 << dial.failures.min(16))
             .min(PAUSE_MAX);
         dial.failures = dial.failures.saturating_add(1);
-        dial.not_before = now + spread(pause, chance);
+        dial.not_before = Some(now + spread(pause, chance));
     }
 
     /// A link has ended: the lower node dials anew soon, the higher one a little later.
@@ -193,21 +202,23 @@ impl Table {
         } else {
             Duration::ZERO
         };
-        dial.not_before = now + courtesy + spread(PAUSE_MIN, chance);
+        dial.not_before = Some(now + courtesy + spread(PAUSE_MIN, chance));
     }
 
     /// Whether to write about one more refusal, and how many were passed over since the last.
     pub(super) fn complain(&mut self, now: Instant) -> Option<u64> {
-        let (since, count, passed_over) = &mut self.complaints;
-        if now.since(*since) > COMPLAINTS_WINDOW {
-            (*since, *count) = (now, 0);
+        let complaints = &mut self.complaints;
+        let over = |since| now.since(since) > COMPLAINTS_WINDOW;
+        if complaints.since.is_none_or(over) {
+            complaints.since = Some(now);
+            complaints.written = 0;
         }
-        if *count >= COMPLAINTS_MAX {
-            *passed_over += 1;
+        if complaints.written >= COMPLAINTS_MAX {
+            complaints.passed_over += 1;
             return None;
         }
-        *count += 1;
-        Some(std::mem::take(passed_over))
+        complaints.written += 1;
+        Some(std::mem::take(&mut complaints.passed_over))
     }
 }
 

@@ -1,11 +1,15 @@
 //! Two to three fabrics over loopback, with queues in the shards' place.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use callring_proto::base::ids::MemberId;
+use callring_proto::base::ids::{Ballot, CallId, Incarnation, MemberId, NodeId};
 use callring_proto::cluster::view::{MemberInfo, MemberState, Metadata, View};
-use callring_proto::wire::{self, Address, Frame, Locate, Ping};
+use callring_proto::wire::{
+    self, Address, Batch, Frame, Greeting, Hello, Locate, Ping, Record, VERSION,
+};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -17,10 +21,6 @@ use crate::runtime::FabricError;
 use crate::runtime::clock::Clock;
 use crate::runtime::shard_loop::{FabricInput, ShardPort, ShardQueues, port};
 use crate::runtime::testing::{Ca, eventually};
-use callring_proto::base::ids::{Incarnation, NodeId};
-use callring_proto::wire::{Greeting, Hello, VERSION};
-use std::net::SocketAddr;
-use std::sync::Arc;
 
 struct Node {
     fabric: Arc<Fabric>,
@@ -133,6 +133,25 @@ async fn linked() -> (Node, Node, LinkSender, LinkSender, u64) {
     (a, b, to_b, to_a, session)
 }
 
+/// Does what control does: wants all linked with all, and dials.
+fn keep_dialling(nodes: &[&Node]) {
+    for node in nodes {
+        let others: Vec<&Node> = nodes
+            .iter()
+            .copied()
+            .filter(|other| other.name != node.name)
+            .collect();
+        node.see(&others);
+        let fabric = node.fabric.clone();
+        tokio::spawn(async move {
+            loop {
+                fabric.dial_due();
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+    }
+}
+
 fn ping(to_shard: u16, stamp: u64) -> Bytes {
     let address = Address {
         from_shard: 0,
@@ -142,7 +161,7 @@ fn ping(to_shard: u16, stamp: u64) -> Bytes {
 }
 
 fn locate(to_shard: u16, position: u64) -> Bytes {
-    let key = callring_proto::base::ids::CallId { position, nonce: 0 };
+    let key = CallId { position, nonce: 0 };
     let address = Address {
         from_shard: 0,
         to_shard,
@@ -223,19 +242,10 @@ async fn datagrams_and_requests() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cut_link_comes_back_higher() {
     let (mut a, mut b, _, _, session) = linked().await;
-    a.see(&[&b]);
-    b.see(&[&a]);
     b.fabric.cut(NodeId::of("a"));
     assert_eq!(a.down(0).await, session);
     assert_eq!(b.down(0).await, session);
-    let (fabric_a, fabric_b) = (a.fabric.clone(), b.fabric.clone());
-    tokio::spawn(async move {
-        loop {
-            fabric_a.dial_due();
-            fabric_b.dial_due();
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    });
+    keep_dialling(&[&a, &b]);
     let (_sender, again) = a.up(0).await;
     assert!(again > session);
     assert_eq!(b.up(0).await.1, again);
@@ -278,8 +288,13 @@ async fn a_later_life_replaces_the_earlier() {
     let (_, second) = a.up(0).await;
     assert!(second > first);
     old.down(0).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    old.fabric.dial(a.fabric.address());
+    let (again, address) = (old.fabric.clone(), a.fabric.address());
+    tokio::spawn(async move {
+        loop {
+            again.dial(address);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
     let superseded = timeout(Duration::from_secs(5), async {
         loop {
             if let Some(FabricEvent::Superseded(by)) = old.events.recv().await {
@@ -289,7 +304,14 @@ async fn a_later_life_replaces_the_earlier() {
     });
     let by = superseded.await.expect("in time");
     assert_eq!(by, Incarnation { number: 2, boot: 2 });
-    assert_eq!(old.fabric.who_am_i(a.fabric.address()).await, Ok(2));
+    let known = old.fabric.who_am_i(a.fabric.address()).await;
+    assert_eq!(
+        known,
+        Ok(YouAre {
+            known: 2,
+            lives: true
+        })
+    );
 }
 
 /// Foreign CA, no certificate, another cluster's name: no link, and each is counted at the node
@@ -356,5 +378,51 @@ async fn garbage_closes_the_link() {
         connection.closed().await;
         a.down(0).await;
         assert_eq!(a.fabric.stats().totals.garbage, number);
+    }
+}
+
+/// A member that does not keep up costs its link, not this node's memory; afterwards a new one works.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn overflowing_lane_closes_the_link() {
+    let (mut a, mut b, to_b, _to_a, session) = linked().await;
+    let state = Bytes::from(vec![1; 4_096]);
+    let address = Address {
+        from_shard: 0,
+        to_shard: 0,
+    };
+    let record = Record { state, ..record() };
+    let batch = Batch {
+        session,
+        stamp: 0,
+        first: 0,
+        records: vec![record],
+    };
+    let frame = wire::encode(address, &Frame::Batch(batch));
+    for _ in 0..60_000 {
+        to_b.send_lane(frame.clone());
+    }
+    assert_eq!(a.down(0).await, session);
+    assert_eq!(b.down(0).await, session);
+    assert_eq!(a.fabric.stats().totals.lane_overflows, 1);
+    keep_dialling(&[&a, &b]);
+    let (to_b, again) = a.up(0).await;
+    assert!(again > session);
+    to_b.send_lane(ping(0, 1));
+    assert_eq!(b.up(0).await.1, again);
+    assert!(matches!(b.next(0).await, FabricInput::Frame { session, .. } if session == again));
+}
+
+fn record() -> Record {
+    Record {
+        key: CallId::default(),
+        ballot: Ballot::default(),
+        version: 1,
+        members: Default::default(),
+        old: Default::default(),
+        lease: 0,
+        ended: false,
+        degraded: false,
+        age_ms: 0,
+        state: Bytes::new(),
     }
 }

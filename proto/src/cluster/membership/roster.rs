@@ -124,10 +124,10 @@ impl Roster {
         );
     }
 
-    /// Notes a good-bye. Whether it is news of a live member.
+    /// Notes a good-bye. Whether it is that of a known life; Down may have been heard before it.
     pub(super) fn set_leaving(&mut self, identity: &Identity) -> bool {
         match self.nodes.get_mut(&identity.member().node) {
-            Some(node) if node.identity == *identity && node.state.is_live() => {
+            Some(node) if node.identity == *identity => {
                 node.leaving = Some(identity.incarnation);
                 true
             }

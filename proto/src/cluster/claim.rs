@@ -1,0 +1,359 @@
+//! The claimant's side: how a member becomes owner of a call whose owner is silent.
+//!
+//! PROTOCOL.md rules 9, 10, 12, 13, 14, 15 are kept here. Safety holds whoever claims; that only the
+//! first listed member that is not silent does so is for progress.
+
+use smallvec::SmallVec;
+
+use super::effect::Effect;
+use super::engine::{Cluster, Wake};
+use super::entry::{Brought, Claiming, Copy, Owned, Queue, Role, Stage};
+use super::gate::Gate;
+use super::liveness::Peer;
+use crate::base::ids::{Ballot, CallId, MemberId};
+use crate::base::limits::CSEQ_LEASE;
+use crate::base::time::{Duration, Instant};
+use crate::wire::{
+    Claim, Frame, Members, Promise, PromiseRecord, Record, Refusal, Refuse, TakeOver,
+};
+
+/// A claim is repeated to those that have not answered after this long: an answer may be lost.
+const REPEAT: Duration = Duration::from_millis(100);
+/// A claim that could not be decided for this long is given up; whoever needs the call asks again.
+const GIVE_UP: Duration = Duration::from_secs(4);
+
+impl<H> Cluster<H> {
+    /// An ingress finds the owner silent and us the heir (rule 9). Ours to check.
+    pub(super) fn on_take_over(&mut self, peer: Peer, take_over: &TakeOver, now: Instant) {
+        let key = take_over.key;
+        let refusal = match self.entries.get(&key).map(|entry| &entry.role) {
+            None | Some(Role::None) => Some(Refusal::NoCopy),
+            Some(Role::Owned(owned)) if owned.stage == Stage::Active => Some(Refusal::Owner {
+                ballot: owned.record.ballot,
+            }),
+            Some(Role::Owned(_) | Role::Claiming(_)) => None,
+            Some(Role::Copy(copy)) if copy.record.ballot > take_over.ballot => {
+                Some(Refusal::Promised {
+                    ballot: copy.record.ballot,
+                })
+            }
+            Some(Role::Copy(copy)) => {
+                let owner = copy.record.ballot.owner;
+                if self.is_absent(owner, key) {
+                    self.start_claim(key, Queue::default(), now);
+                } else {
+                    // The message that follows waits for our own evidence; begin to gather it.
+                    self.ask_life(owner, key, now);
+                }
+                None
+            }
+        };
+        if let Some(refusal) = refusal {
+            let ballot = take_over.ballot;
+            self.send_shard(
+                peer,
+                Frame::Refuse(Refuse {
+                    key,
+                    ballot,
+                    refusal,
+                }),
+            );
+        }
+    }
+
+    /// Rule 10: asks for promises above every epoch seen. Only from a copy.
+    pub(super) fn start_claim(&mut self, key: CallId, queue: Queue, now: Instant) {
+        let me = self.me;
+        let Some(entry) = self.entries.get_mut(&key) else {
+            return;
+        };
+        let role = std::mem::replace(&mut entry.role, Role::None);
+        let Role::Copy(copy) = role else {
+            entry.role = role;
+            return;
+        };
+        let epoch = entry
+            .promised
+            .epoch
+            .max(copy.record.ballot.epoch)
+            .saturating_add(1);
+        let ballot = Ballot { epoch, owner: me };
+        entry.promised = ballot;
+        entry.since = now;
+        entry.role = Role::Claiming(Box::new(Claiming {
+            ballot,
+            best: copy.clone(),
+            copy,
+            asked: Members::new(),
+            granted: Members::new(),
+            lapsed: Members::new(),
+            queue,
+            since: now,
+        }));
+        tracing::debug!(?key, ?ballot, "claim");
+        self.ask_promises(key, false, now);
+        self.advance_claim(key, now);
+    }
+
+    fn claiming(&self, key: CallId) -> Option<&Claiming> {
+        match self.entries.get(&key).map(|entry| &entry.role) {
+            Some(Role::Claiming(claiming)) => Some(claiming),
+            _ => None,
+        }
+    }
+
+    fn claiming_mut(&mut self, key: CallId) -> Option<&mut Claiming> {
+        match self.entries.get_mut(&key).map(|entry| &mut entry.role) {
+            Some(Role::Claiming(claiming)) => Some(claiming),
+            _ => None,
+        }
+    }
+
+    /// Sends the claim to everybody it concerns and has not been asked; to all that have not
+    /// granted, if `again`.
+    fn ask_promises(&mut self, key: CallId, again: bool, now: Instant) {
+        let Some(claiming) = self.claiming(key) else {
+            return;
+        };
+        let ballot = claiming.ballot;
+        let mut whom: Members = claiming.best.record.listed().collect();
+        whom.push(claiming.best.record.ballot.owner);
+        whom.extend(self.view.holders(key.position, self.policy.copies));
+        whom.extend(self.previous.holders(key.position, self.policy.copies));
+        whom.sort_unstable();
+        whom.dedup();
+        whom.retain(|member| *member != self.me && !self.view.is_gone(*member));
+        whom.retain(|member| {
+            let asked = claiming.asked.contains(member);
+            !asked || (again && !claiming.granted.contains(member))
+        });
+        for member in &whom {
+            self.ask_life(*member, key, now);
+            self.send(*member, key, Frame::Claim(Claim { key, ballot }));
+        }
+        if let Some(claiming) = self.claiming_mut(key) {
+            claiming.asked.extend(whom);
+        }
+        self.wake_at(now + REPEAT, Wake::Key(key));
+    }
+
+    pub(super) fn on_promise(&mut self, from: MemberId, promise: Promise, now: Instant) {
+        let key = promise.key;
+        let Some(claiming) = self.claiming_mut(key) else {
+            return;
+        };
+        if claiming.ballot != promise.ballot {
+            return;
+        }
+        if !claiming.granted.contains(&from) {
+            claiming.granted.push(from);
+        }
+        match promise.record {
+            PromiseRecord::Known(record) => {
+                if record.rank() > claiming.best.record.rank() {
+                    claiming.best = Copy { record, at: now };
+                    self.ask_promises(key, false, now);
+                }
+            }
+            PromiseRecord::Unknown { had: true } => claiming.lapsed.push(from),
+            PromiseRecord::Unknown { had: false } => {}
+        }
+        self.advance_claim(key, now);
+    }
+
+    pub(super) fn on_refuse(&mut self, from: MemberId, refuse: &Refuse, now: Instant) {
+        let key = refuse.key;
+        let ours = self
+            .claiming(key)
+            .is_some_and(|claiming| claiming.ballot == refuse.ballot);
+        if !ours {
+            self.lookup_refused(key, from, refuse, now);
+            return;
+        }
+        self.stats.claims_refused += 1;
+        let ballot = match refuse.refusal {
+            Refusal::Alive { ballot }
+            | Refusal::Owner { ballot }
+            | Refusal::Promised { ballot } => ballot,
+            Refusal::NoCopy => return,
+        };
+        self.abort_claim(key, ballot, now);
+    }
+
+    /// Rule 12: looks whether everybody that must have promised has.
+    pub(super) fn advance_claim(&mut self, key: CallId, now: Instant) {
+        let Some(claiming) = self.claiming(key) else {
+            return;
+        };
+        let best = &claiming.best.record;
+        if best.ballot.epoch >= claiming.ballot.epoch {
+            let ballot = best.ballot;
+            self.abort_claim(key, ballot, now);
+            return;
+        }
+        // Rule 13: a copy whose listed holder had it released is obsolete.
+        let lapsed =
+            |member: &MemberId| best.members.contains(member) || best.ballot.owner == *member;
+        if claiming.lapsed.iter().any(lapsed) {
+            self.obsolete(key, now);
+            return;
+        }
+        let must: Members = best
+            .listed()
+            .chain(std::iter::once(best.ballot.owner))
+            .filter(|member| *member != self.me && !claiming.granted.contains(member))
+            .filter(|member| !self.is_absent(*member, key))
+            .collect();
+        if must.is_empty() {
+            self.activate(key, now);
+            return;
+        }
+        let (since, asked) = (claiming.since, claiming.asked.len());
+        if now.since(since) >= GIVE_UP {
+            let ballot = self
+                .claiming(key)
+                .map(|claiming| claiming.copy.record.ballot);
+            self.abort_claim(key, ballot.unwrap_or_default(), now);
+            return;
+        }
+        for member in must {
+            self.watch(member, key);
+        }
+        let repeat = u32::try_from(now.since(since).as_millis() / REPEAT.as_millis());
+        if repeat.unwrap_or(0) > 0 && asked > 0 {
+            self.ask_promises(key, true, now);
+        }
+    }
+
+    /// Rule 14: the first record of the new ballot goes to old and new members before anything else.
+    fn activate(&mut self, key: CallId, now: Instant) {
+        let Some(entry) = self.entries.get_mut(&key) else {
+            return;
+        };
+        let Role::Claiming(claiming) = std::mem::replace(&mut entry.role, Role::None) else {
+            return;
+        };
+        let claiming = *claiming;
+        let best = claiming.best.aged(now);
+        let me = self.me;
+        let listed: Members = best.listed().filter(|member| *member != me).collect();
+        let members = self.propose(key, &listed);
+        let old: Members = listed
+            .into_iter()
+            .filter(|old| !self.view.is_gone(*old))
+            .collect();
+        let record = Record {
+            ballot: claiming.ballot,
+            version: best.version,
+            members,
+            old,
+            lease: best.lease.saturating_add(CSEQ_LEASE),
+            ..best
+        };
+        tracing::debug!(?key, ballot = ?record.ballot, version = record.version, "take over");
+        let Some(entry) = self.entries.get_mut(&key) else {
+            return;
+        };
+        entry.since = now;
+        entry.role = Role::Owned(Box::new(Owned {
+            change: Some(record.version + 1),
+            record,
+            at: now,
+            stage: Stage::Activating,
+            acked: SmallVec::new(),
+            committed: 0,
+            gate: Gate::default(),
+            queue: claiming.queue,
+            ended_at: None,
+        }));
+        self.bump(key, now);
+        self.advance_lookup(key, now);
+    }
+
+    /// The claim is off: the copy is a copy again, and what was queued goes to whoever owns `ballot`.
+    pub(super) fn abort_claim(&mut self, key: CallId, ballot: Ballot, now: Instant) {
+        let Some(entry) = self.entries.get_mut(&key) else {
+            return;
+        };
+        let Role::Claiming(mut claiming) = std::mem::replace(&mut entry.role, Role::None) else {
+            return;
+        };
+        entry.role = Role::Copy(claiming.copy);
+        entry.since = now;
+        let queue = claiming.queue.take();
+        tracing::debug!(?key, ?ballot, "claim aborted");
+        self.bring_later(key, queue, ballot, now);
+    }
+
+    fn obsolete(&mut self, key: CallId, now: Instant) {
+        let Some(entry) = self.entries.get_mut(&key) else {
+            return;
+        };
+        let Role::Claiming(mut claiming) = std::mem::replace(&mut entry.role, Role::None) else {
+            return;
+        };
+        let queue: Vec<Brought> = claiming.queue.take();
+        self.entries.remove(&key);
+        self.had.insert(key);
+        self.bring_all(key, queue, now);
+    }
+
+    /// Rule 15: a copy that was fenced off, and nobody's record came of it.
+    pub(super) fn advance_orphan(&mut self, key: CallId, now: Instant) {
+        self.drop_bare(key, now);
+        let Some(entry) = self.entries.get(&key) else {
+            return;
+        };
+        let Role::Copy(copy) = &entry.role else {
+            return;
+        };
+        let owner = copy.record.ballot.owner;
+        let ours_once = owner == self.me || owner.node == self.me.node;
+        let overdue = now.since(entry.since) >= self.policy.silence * 4;
+        if ours_once && overdue && self.lookups.get(&key).is_none_or(|lookup| lookup.is_idle()) {
+            self.start_claim(key, Queue::default(), now);
+        }
+    }
+
+    /// Membership declared us down while we lived: what we owned is claimed anew under the new life.
+    pub fn on_renamed(&mut self, me: MemberId, now: Instant) {
+        let owned: Vec<CallId> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| matches!(entry.role, Role::Owned(_) | Role::Claiming(_)))
+            .map(|(key, _)| *key)
+            .collect();
+        self.me = me;
+        for key in owned {
+            let Some(ballot) = self.entries.get(&key).map(|entry| entry.promised) else {
+                continue;
+            };
+            if self.is_early(key) {
+                continue;
+            }
+            self.abort_claim(key, ballot, now);
+            self.yield_to(key, ballot, now);
+            self.start_claim(key, Queue::default(), now);
+        }
+    }
+
+    /// Whether the claimed record of `key` has been put to its members and waits for them.
+    #[must_use]
+    pub fn is_changing_owner(&self, key: CallId) -> bool {
+        match self.entries.get(&key).map(|entry| &entry.role) {
+            Some(Role::Claiming(_)) => true,
+            Some(Role::Owned(owned)) => owned.stage == Stage::Activating,
+            _ => false,
+        }
+    }
+}
+
+impl<H> Cluster<H> {
+    /// Hands something on to the shard: used where a call is found to be owned here and running.
+    pub(super) fn deliver(&mut self, key: CallId, brought: Brought) {
+        self.effect(Effect::Deliver {
+            key,
+            message: brought.message,
+        });
+    }
+}

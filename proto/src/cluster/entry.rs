@@ -1,0 +1,188 @@
+//! What one member knows of one call: at most one role at a time, so that every change of role is
+//! one assignment and nothing of the old role survives it (PROTOCOL.md rule 8).
+
+use smallvec::SmallVec;
+
+use super::gate::Gate;
+use crate::base::ids::{Ballot, MemberId, Version};
+use crate::base::limits::QUEUED_INPUTS_PER_CALL_MAX;
+use crate::base::time::{Instant, millis};
+use crate::wire::{Members, Message, Record};
+
+/// A message brought to a call from outside.
+#[derive(Clone, Debug)]
+pub(super) struct Brought {
+    pub(super) message: Message,
+    /// Members it has passed.
+    pub(super) hops: u8,
+    /// When it came to this member.
+    pub(super) since: Instant,
+}
+
+/// Messages that wait for a call to have an owner. Bounded: the newest goes.
+#[derive(Debug, Default)]
+pub(super) struct Queue(Vec<Brought>);
+
+impl Queue {
+    /// Whether there was room.
+    pub(super) fn push(&mut self, brought: Brought) -> bool {
+        let room = self.0.len() < QUEUED_INPUTS_PER_CALL_MAX;
+        if room {
+            self.0.push(brought);
+        }
+        room
+    }
+
+    pub(super) fn take(&mut self) -> Vec<Brought> {
+        std::mem::take(&mut self.0)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Brought> {
+        self.0.iter()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.0.iter().map(|brought| brought.since).min()
+    }
+}
+
+/// A record and when it came to lie here.
+#[derive(Clone, Debug)]
+pub(super) struct Copy {
+    pub(super) record: Record,
+    pub(super) at: Instant,
+}
+
+impl Copy {
+    /// The record with its age brought up to date (rule 24).
+    pub(super) fn aged(&self, now: Instant) -> Record {
+        let mut record = self.record.clone();
+        record.age_ms = record.age_ms.saturating_add(millis(now.since(self.at)));
+        record
+    }
+}
+
+/// Where an owned call stands with its replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Born here and not worth a copy yet.
+    Early,
+    /// Claimed: nothing leaves before all live listed members have the new ballot (rule 14).
+    Activating,
+    /// Running.
+    Active,
+}
+
+/// A call owned here.
+#[derive(Debug)]
+pub(super) struct Owned<H> {
+    pub(super) record: Record,
+    /// When `record.state` was written.
+    pub(super) at: Instant,
+    pub(super) stage: Stage,
+    /// Latest version of this ballot that each member acknowledged.
+    pub(super) acked: SmallVec<[(MemberId, Version); 4]>,
+    /// Everything up to here may be told.
+    pub(super) committed: Version,
+    /// The version that began the change of replicas, while there is one (rule 17).
+    pub(super) change: Option<Version>,
+    pub(super) gate: Gate<H>,
+    /// Brought while activating.
+    pub(super) queue: Queue,
+    pub(super) ended_at: Option<Instant>,
+}
+
+impl<H> Owned<H> {
+    pub(super) fn acked(&self, member: MemberId) -> Option<Version> {
+        self.acked
+            .iter()
+            .find(|(who, _)| *who == member)
+            .map(|(_, version)| *version)
+    }
+
+    pub(super) fn ack(&mut self, member: MemberId, version: Version) {
+        match self.acked.iter_mut().find(|(who, _)| *who == member) {
+            Some((_, known)) => *known = version.max(*known),
+            None => self.acked.push((member, version)),
+        }
+    }
+
+    /// The record with its age brought up to date (rule 24).
+    pub(super) fn aged(&self, now: Instant) -> Record {
+        let mut record = self.record.clone();
+        record.age_ms = record.age_ms.saturating_add(millis(now.since(self.at)));
+        record
+    }
+}
+
+/// A claim of ours that is not decided (rules 10 to 13).
+#[derive(Debug)]
+pub(super) struct Claiming {
+    pub(super) ballot: Ballot,
+    /// What lay here when the claim began; it lies here again if the claim fails.
+    pub(super) copy: Copy,
+    /// The highest record heard of.
+    pub(super) best: Copy,
+    pub(super) asked: Members,
+    pub(super) granted: Members,
+    /// Granted without a record where there had been one (rule 13).
+    pub(super) lapsed: Members,
+    pub(super) queue: Queue,
+    pub(super) since: Instant,
+}
+
+/// What this member is to a call.
+#[derive(Debug)]
+pub(super) enum Role<H> {
+    /// Nothing; only a promise, or the memory of a released copy.
+    None,
+    /// Holder of a copy.
+    Copy(Copy),
+    /// Claimant.
+    Claiming(Box<Claiming>),
+    /// Owner.
+    Owned(Box<Owned<H>>),
+}
+
+/// Everything known of a call.
+#[derive(Debug)]
+pub(super) struct Entry<H> {
+    /// No ballot below this is stored, acked or promised (rule 4).
+    pub(super) promised: Ballot,
+    /// Copies up to here were released and must not come back (rule 18).
+    pub(super) released: Option<(Ballot, Version)>,
+    pub(super) role: Role<H>,
+    /// When the role last changed.
+    pub(super) since: Instant,
+}
+
+impl<H> Entry<H> {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            promised: Ballot::default(),
+            released: None,
+            role: Role::None,
+            since: now,
+        }
+    }
+
+    /// The record, whatever the role.
+    pub(super) fn record(&self) -> Option<&Record> {
+        match &self.role {
+            Role::None => None,
+            Role::Copy(copy) => Some(&copy.record),
+            Role::Claiming(claiming) => Some(&claiming.best.record),
+            Role::Owned(owned) => Some(&owned.record),
+        }
+    }
+
+    /// The highest ballot this member knows of.
+    pub(super) fn ballot(&self) -> Ballot {
+        self.record()
+            .map_or(self.promised, |record| record.ballot.max(self.promised))
+    }
+}

@@ -1,0 +1,569 @@
+//! The owner's side: births, changes, the need of each version, replica changes, tombstones.
+//!
+//! PROTOCOL.md rules 3, 5, 6, 7, 8, 14, 17, 20, 25 are kept here.
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::effect::Effect;
+use super::engine::{Cluster, SWEEP_EVERY, SWEEP_KEYS, Wake};
+use super::entry::{Copy, Entry, Owned, Queue, Role, Stage};
+use super::gate::Gate;
+use super::liveness::Peer;
+use super::policy::AckPolicy;
+use crate::base::ids::{Ballot, CallId, MemberId, Version};
+use crate::base::limits::{CSEQ_LEASE, T1_X64};
+use crate::base::time::Instant;
+use crate::wire::{Ack, Frame, Members, Record, Release};
+
+/// Which outputs of a call wait for which version, by kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    /// One live member per list.
+    One,
+    /// Every live member of both lists.
+    All,
+    /// Nobody.
+    Nobody,
+}
+
+impl<H> Cluster<H> {
+    /// A call is born here. It has no copies until its first [`Cluster::changed`].
+    pub fn born(&mut self, key: CallId, now: Instant) {
+        let ballot = Ballot {
+            epoch: 1,
+            owner: self.me,
+        };
+        let record = Record {
+            key,
+            ballot,
+            version: 0,
+            members: Members::new(),
+            old: Members::new(),
+            lease: CSEQ_LEASE,
+            ended: false,
+            degraded: false,
+            age_ms: 0,
+            state: Bytes::new(),
+        };
+        let mut entry = Entry::new(now);
+        entry.promised = ballot;
+        entry.role = Role::Owned(Box::new(Owned {
+            record,
+            at: now,
+            stage: Stage::Early,
+            acked: SmallVec::new(),
+            committed: 0,
+            change: None,
+            gate: Gate::default(),
+            queue: Queue::default(),
+            ended_at: None,
+        }));
+        self.entries.insert(key, entry);
+    }
+
+    /// The call's state changed to `state`. Outputs held from now on wait for this version.
+    pub fn changed(&mut self, key: CallId, state: Bytes, ended: bool, now: Instant) {
+        let Some(owned) = self.owned_mut(key) else {
+            return;
+        };
+        let early = owned.stage == Stage::Early;
+        owned.record.state = state;
+        owned.record.age_ms = 0;
+        owned.at = now;
+        if ended && !owned.record.ended {
+            owned.record.ended = true;
+            owned.ended_at = Some(now);
+        }
+        if early {
+            owned.stage = Stage::Active;
+            let members = self.propose(key, &Members::new());
+            if let Some(owned) = self.owned_mut(key) {
+                owned.record.members = members;
+            }
+        }
+        if ended {
+            self.wake_at(now + T1_X64, Wake::Purge(key));
+        }
+        self.bump(key, now);
+    }
+
+    /// Holds `output` until the call's present version may be told; at once if it may be already.
+    pub fn hold(&mut self, key: CallId, output: H, now: Instant) {
+        let release = self.sabotage.release_before_ack;
+        let Some(owned) = self.owned_mut(key) else {
+            self.effect(Effect::Drop { key, output });
+            return;
+        };
+        let version = if release { 0 } else { owned.record.version };
+        owned.gate.hold(version, output, now);
+        self.advance_owned(key, now);
+    }
+
+    /// Whether outputs of this call are waiting, so that later ones must queue behind them.
+    #[must_use]
+    pub fn is_holding(&self, key: CallId) -> bool {
+        self.owned(key).is_some_and(|owned| !owned.gate.is_empty())
+    }
+
+    /// Whether this member owns the call and may act for it.
+    #[must_use]
+    pub fn is_active(&self, key: CallId) -> bool {
+        self.owned(key)
+            .is_some_and(|owned| owned.stage != Stage::Activating)
+    }
+
+    /// The call is over and was never worth a copy: nothing of it is kept.
+    pub fn forget(&mut self, key: CallId) {
+        debug_assert!(
+            self.owned(key)
+                .is_none_or(|owned| owned.stage == Stage::Early)
+        );
+        self.entries.remove(&key);
+    }
+
+    /// Whether the call never had a copy elsewhere.
+    #[must_use]
+    pub fn is_early(&self, key: CallId) -> bool {
+        self.owned(key)
+            .is_some_and(|owned| owned.stage == Stage::Early)
+    }
+
+    /// The highest own CSeq number that may be used, and whether all live listed members know of
+    /// the lease (rule 23).
+    #[must_use]
+    pub fn lease(&self, key: CallId) -> (u32, bool) {
+        let Some(owned) = self.owned(key) else {
+            return (0, false);
+        };
+        let record = &owned.record;
+        let known = record
+            .listed()
+            .filter(|member| *member != self.me && !self.is_absent(*member, key))
+            .all(|member| owned.acked(member).is_some());
+        (record.lease, known)
+    }
+
+    /// Leases another block, with the next change.
+    pub fn extend_lease(&mut self, key: CallId) {
+        if let Some(owned) = self.owned_mut(key) {
+            owned.record.lease = owned.record.lease.saturating_add(CSEQ_LEASE);
+        }
+    }
+
+    /// Whether some other live member could hold a copy.
+    #[must_use]
+    pub fn is_alone(&self, key: CallId) -> bool {
+        self.policy.copies > 1 && self.propose(key, &Members::new()).is_empty()
+    }
+
+    pub(super) fn owned(&self, key: CallId) -> Option<&Owned<H>> {
+        match self.entries.get(&key).map(|entry| &entry.role) {
+            Some(Role::Owned(owned)) => Some(owned),
+            _ => None,
+        }
+    }
+
+    pub(super) fn owned_mut(&mut self, key: CallId) -> Option<&mut Owned<H>> {
+        match self.entries.get_mut(&key).map(|entry| &mut entry.role) {
+            Some(Role::Owned(owned)) => Some(owned),
+            _ => None,
+        }
+    }
+
+    /// Rule 3: the ring only proposes. Those of `keep` that are present stay.
+    pub(super) fn propose(&self, key: CallId, keep: &Members) -> Members {
+        let count = self.policy.copies.saturating_sub(1);
+        let mut members: Members = keep
+            .iter()
+            .copied()
+            .filter(|member| !self.is_absent(*member, key))
+            .collect();
+        members.truncate(count);
+        let missing = count.saturating_sub(members.len());
+        let avoid = |member| members.contains(&member) || self.is_absent(member, key);
+        let fresh = self.view.replicas(key.position, missing, avoid, self.me);
+        members.extend(fresh);
+        members
+    }
+
+    /// A new version: it goes to everybody listed.
+    pub(super) fn bump(&mut self, key: CallId, now: Instant) {
+        let copies = self.policy.copies;
+        let Some(owned) = self.owned_mut(key) else {
+            return;
+        };
+        owned.record.version += 1;
+        let listed: Members = owned.record.listed().collect();
+        let present = listed
+            .iter()
+            .filter(|member| !self.is_absent(**member, key))
+            .count();
+        if let Some(owned) = self.owned_mut(key) {
+            owned.record.degraded = present + 1 < copies;
+        }
+        for member in listed {
+            let peer = self.peer(member, key);
+            self.lanes.entry(peer).or_default().want(key);
+            self.watch(member, key);
+        }
+        self.advance_owned(key, now);
+    }
+
+    /// A new session of `member`: everything it lacks is due again (rule 18).
+    pub(super) fn resend_present_state(&mut self, member: MemberId) {
+        let due: Vec<CallId> = self
+            .entries
+            .iter()
+            .filter_map(|(key, entry)| match &entry.role {
+                Role::Owned(owned) if owned.record.lists(member) => {
+                    (owned.acked(member) != Some(owned.record.version)).then_some(*key)
+                }
+                _ => None,
+            })
+            .collect();
+        for key in due {
+            let peer = self.peer(member, key);
+            self.lanes.entry(peer).or_default().want(key);
+        }
+    }
+
+    // ---- acknowledgements -----------------------------------------------------------------
+
+    pub(super) fn on_ack(&mut self, peer: Peer, ack: Ack, now: Instant) {
+        let Some(lane) = self.lanes.get_mut(&peer) else {
+            return;
+        };
+        if lane.session() != Some(ack.session) {
+            return;
+        }
+        for sent in lane.acked(ack.upto) {
+            let refused = ack.refused.iter().find(|refused| refused.key == sent.key);
+            if let Some(refused) = refused {
+                if !self.sabotage.no_fencing {
+                    self.fenced(sent.key, refused.promised, now);
+                    continue;
+                }
+            }
+            let me = self.me;
+            let Some(owned) = self.owned_mut(sent.key) else {
+                continue;
+            };
+            // Rule 5: only for the present ballot, only from a listed life.
+            let present = Ballot {
+                epoch: sent.epoch,
+                owner: me,
+            } == owned.record.ballot;
+            if present && owned.record.lists(peer.member) {
+                owned.ack(peer.member, sent.version);
+                self.advance_owned(sent.key, now);
+            }
+        }
+    }
+
+    /// Rule 8: a replica knows a higher ballot.
+    pub(super) fn fenced(&mut self, key: CallId, promised: Ballot, now: Instant) {
+        if self
+            .owned(key)
+            .is_none_or(|owned| owned.record.ballot >= promised)
+        {
+            return;
+        }
+        self.stats.fenced += 1;
+        tracing::debug!(?key, ?promised, "fenced");
+        self.yield_to(key, promised, now);
+        // Rule 15: if nobody comes out of that promise, the copy may be claimed like any other.
+        self.wake_at(now + self.policy.silence * 4, Wake::Key(key));
+    }
+
+    /// Rule 8: in one step the call is a plain copy; what was held is dropped, what was queued goes
+    /// to the winner.
+    pub(super) fn yield_to(&mut self, key: CallId, ballot: Ballot, now: Instant) {
+        let Some(entry) = self.entries.get_mut(&key) else {
+            return;
+        };
+        entry.promised = entry.promised.max(ballot);
+        let role = std::mem::replace(&mut entry.role, Role::None);
+        let Role::Owned(mut owned) = role else {
+            entry.role = role;
+            return;
+        };
+        entry.since = now;
+        entry.role = Role::Copy(Copy {
+            record: owned.record,
+            at: owned.at,
+        });
+        while let Some((output, _)) = owned.gate.release(Version::MAX) {
+            self.effect(Effect::Drop { key, output });
+        }
+        self.effect(Effect::Yielded { key });
+        self.bring_all(key, owned.queue.take(), now);
+    }
+
+    // ---- the need (rule 6) ----------------------------------------------------------------
+
+    fn need(&self, owned: &Owned<H>) -> Need {
+        match (owned.stage, self.policy.ack) {
+            (Stage::Activating, _) | (_, AckPolicy::All) => Need::All, // rule 14
+            (_, AckPolicy::One) => Need::One,
+            (_, AckPolicy::None) => Need::Nobody,
+        }
+    }
+
+    /// The highest version that the live, freshly echoing members of `list` have; none if nobody in
+    /// it is present. Members whose acknowledgement is too old to count are put into `stale`.
+    fn covered(
+        &self,
+        owned: &Owned<H>,
+        list: &Members,
+        need: Need,
+        now: Instant,
+        stale: &mut Members,
+    ) -> Option<Version> {
+        let key = owned.record.key;
+        let mut covered: Option<Version> = None;
+        for member in list.iter().copied().filter(|member| *member != self.me) {
+            if self.is_absent(member, key) {
+                continue;
+            }
+            let mut version = owned.acked(member).unwrap_or(0);
+            if version > 0 && !self.liveness.is_fresh(self.peer(member, key), now) {
+                // An old ack may be older than a promise to somebody else: ask again.
+                if !stale.contains(&member) {
+                    stale.push(member);
+                }
+                version = 0;
+            }
+            covered = Some(match (covered, need) {
+                (None, _) => version,
+                (Some(other), Need::All) => other.min(version),
+                (Some(other), _) => other.max(version),
+            });
+        }
+        covered
+    }
+
+    /// How far the call may be told now, and whether nobody else has it.
+    fn committed(&self, owned: &Owned<H>, now: Instant, stale: &mut Members) -> (Version, bool) {
+        let need = self.need(owned);
+        let latest = owned.record.version;
+        if need == Need::Nobody {
+            return (latest, false);
+        }
+        let members = self.covered(owned, &owned.record.members, need, now, stale);
+        let old = self.covered(owned, &owned.record.old, need, now, stale);
+        let both = members.unwrap_or(latest).min(old.unwrap_or(latest));
+        (both, members.is_none() && old.is_none())
+    }
+
+    /// Looks again at what may leave, and at what follows from being committed.
+    pub(super) fn advance_owned(&mut self, key: CallId, now: Instant) {
+        let Some(owned) = self.owned(key) else { return };
+        if owned.stage == Stage::Early {
+            self.release(key, 0, false, now);
+            return;
+        }
+        if self.lacks_a_present_member(owned) && self.repair(key, now) {
+            return; // the repair's own version came back here
+        }
+        let Some(owned) = self.owned(key) else { return };
+        let mut stale = Members::new();
+        let (committed, alone) = self.committed(owned, now, &mut stale);
+        let waits = committed < owned.record.version;
+        let listed: Members = owned.record.listed().collect();
+        if waits {
+            for member in listed {
+                if stale.contains(&member) {
+                    self.ask_life(member, key, now);
+                } else {
+                    self.watch(member, key);
+                }
+            }
+        }
+        let Some(owned) = self.owned_mut(key) else {
+            return;
+        };
+        owned.committed = owned.committed.max(committed);
+        let committed = owned.committed;
+        if owned.stage == Stage::Activating {
+            if committed >= owned.record.version {
+                self.activated(key, now);
+            }
+            return;
+        }
+        self.release(key, committed, alone && self.policy.copies > 1, now);
+        self.finish_change(key, now);
+    }
+
+    fn release(&mut self, key: CallId, committed: Version, alone: bool, now: Instant) {
+        while let Some(owned) = self.owned_mut(key)
+            && let Some((output, since)) = owned.gate.release(committed)
+        {
+            let held = now.since(since);
+            self.stats.released += 1;
+            self.stats.degraded += u64::from(alone);
+            self.stats
+                .gate_hold
+                .record(u64::try_from(held.as_micros()).unwrap_or(u64::MAX));
+            self.effect(Effect::Release { key, output, held });
+        }
+    }
+
+    /// Rule 14: the new ballot stands with all live listed members; now it may speak.
+    fn activated(&mut self, key: CallId, now: Instant) {
+        let Some(owned) = self.owned_mut(key) else {
+            return;
+        };
+        owned.stage = Stage::Active;
+        let asked = owned.queue.oldest();
+        let queue = owned.queue.take();
+        let floor = owned.record.lease.saturating_sub(CSEQ_LEASE);
+        let record = Box::new(owned.aged(now));
+        if record.ended {
+            owned.ended_at = Some(now);
+            self.wake_at(now + T1_X64, Wake::Purge(key));
+        }
+        self.stats.takeovers += 1;
+        self.effect(Effect::Activated {
+            key,
+            record,
+            cseq_floor: floor,
+            asked,
+        });
+        for brought in queue {
+            self.effect(Effect::Deliver {
+                key,
+                message: brought.message,
+            });
+        }
+        self.finish_change(key, now);
+    }
+
+    // ---- replica change (rule 17) ---------------------------------------------------------
+
+    fn lacks_a_present_member(&self, owned: &Owned<H>) -> bool {
+        let key = owned.record.key;
+        owned.record.old.is_empty()
+            && owned.stage == Stage::Active
+            && owned
+                .record
+                .members
+                .iter()
+                .any(|member| self.is_absent(*member, key))
+    }
+
+    /// Gives the call live replicas, if it lacks some and there are candidates. One change at a
+    /// time. Returns whether a change began.
+    pub(super) fn repair(&mut self, key: CallId, now: Instant) -> bool {
+        let Some(owned) = self.owned(key) else {
+            return false;
+        };
+        if owned.stage != Stage::Active || !owned.record.old.is_empty() {
+            return false;
+        }
+        let members = self.propose(key, &owned.record.members);
+        let fresh = members
+            .iter()
+            .any(|member| !owned.record.members.contains(member));
+        // Members that fell silent stay listed until somebody takes their place: they may hold what
+        // nobody else has.
+        if !fresh {
+            return false;
+        }
+        let Some(owned) = self.owned_mut(key) else {
+            return false;
+        };
+        owned.record.old = std::mem::replace(&mut owned.record.members, members);
+        owned.change = Some(owned.record.version + 1);
+        tracing::debug!(?key, members = ?owned.record.members, old = ?owned.record.old, "replica change");
+        self.bump(key, now);
+        true
+    }
+
+    /// Rule 17: the new list is committed with both lists; only now the old one goes.
+    fn finish_change(&mut self, key: CallId, now: Instant) {
+        let Some(owned) = self.owned_mut(key) else {
+            return;
+        };
+        let Some(change) = owned.change.filter(|change| owned.committed >= *change) else {
+            return;
+        };
+        owned.change = None;
+        let (ballot, members) = (owned.record.ballot, owned.record.members.clone());
+        let left: Members = std::mem::take(&mut owned.record.old)
+            .into_iter()
+            .filter(|old| !members.contains(old))
+            .collect();
+        self.bump(key, now);
+        for member in left {
+            let release = Release {
+                key,
+                ballot,
+                version: change,
+            };
+            let peer = self.peer(member, key);
+            self.lanes
+                .entry(peer)
+                .or_default()
+                .say(Frame::Release(release));
+        }
+    }
+
+    pub(super) fn start_sweep(&mut self, now: Instant) {
+        if self.sweep.is_none() {
+            self.wake_at(now + SWEEP_EVERY, Wake::Sweep);
+        }
+        let owned = self.entries.iter();
+        let owned = owned.filter(|(_, entry)| matches!(entry.role, Role::Owned(_)));
+        self.sweep = Some(owned.map(|(key, _)| *key).collect());
+    }
+
+    pub(super) fn sweep_some(&mut self, now: Instant) {
+        for _ in 0..SWEEP_KEYS {
+            let Some(key) = self
+                .sweep
+                .as_mut()
+                .and_then(std::collections::VecDeque::pop_front)
+            else {
+                self.sweep = None;
+                return;
+            };
+            self.repair(key, now);
+            self.advance(key, now);
+        }
+        self.wake_at(now + SWEEP_EVERY, Wake::Sweep);
+    }
+
+    // ---- tombstones (rule 20) -------------------------------------------------------------
+
+    pub(super) fn purge(&mut self, key: CallId, now: Instant) {
+        let Some(owned) = self.owned(key) else { return };
+        let Some(ended_at) = owned.ended_at else {
+            return;
+        };
+        let everybody = owned.record.listed().all(|member| {
+            self.view.is_gone(member) || owned.acked(member) == Some(owned.record.version)
+        });
+        if now.since(ended_at) < T1_X64 || !everybody {
+            self.wake_at(now + T1_X64 / 8, Wake::Purge(key));
+            return;
+        }
+        let (ballot, version) = (owned.record.ballot, owned.record.version);
+        let listed: Members = owned.record.listed().collect();
+        for member in listed {
+            let release = Release {
+                key,
+                ballot,
+                version,
+            };
+            let peer = self.peer(member, key);
+            self.lanes
+                .entry(peer)
+                .or_default()
+                .say(Frame::Release(release));
+        }
+        self.entries.remove(&key);
+        self.had.insert(key);
+        self.effect(Effect::Yielded { key });
+    }
+}

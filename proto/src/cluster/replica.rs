@@ -1,0 +1,337 @@
+//! The replica's side: storing, acknowledging, fencing, promising, releasing.
+//!
+//! PROTOCOL.md rules 4, 11, 13, 18 and 21 are kept here. A replica never decides from absence.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::engine::{Cluster, Wake};
+use super::entry::{Copy, Entry, Role};
+use super::liveness::Peer;
+use crate::base::ids::{Ballot, CallId, MemberId};
+use crate::base::time::Instant;
+use crate::wire::{
+    Ack, Batch, Claim, Frame, Located, Promise, PromiseRecord, Record, Refusal, Refuse, Refused,
+    Release, Standing,
+};
+
+/// Keys whose copy was released and that are remembered as such (rule 13). Bounded: the oldest goes,
+/// and a claim for it then finds the ring's word instead of ours.
+const REMEMBERED_MAX: usize = 65_536;
+
+/// Keys of copies that were here and were released.
+#[derive(Debug, Default)]
+pub(super) struct Remembered {
+    keys: BTreeSet<CallId>,
+    order: VecDeque<CallId>,
+}
+
+impl Remembered {
+    pub(super) fn insert(&mut self, key: CallId) {
+        if self.keys.insert(key) {
+            self.order.push_back(key);
+        }
+        if self.order.len() > REMEMBERED_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.keys.remove(&oldest);
+        }
+    }
+
+    pub(super) fn contains(&self, key: CallId) -> bool {
+        self.keys.contains(&key)
+    }
+}
+
+/// A claim that waits for our own evidence about the owner.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PendingClaim {
+    pub(super) from: MemberId,
+    pub(super) ballot: Ballot,
+    /// The owner is alive if it echoes this stamp.
+    pub(super) since: Instant,
+}
+
+impl<H> Cluster<H> {
+    // ---- storing --------------------------------------------------------------------------
+
+    pub(super) fn on_batch(&mut self, peer: Peer, session: u64, batch: Batch, now: Instant) {
+        let applied = self.applied.entry(peer).or_default();
+        if batch.session != session || batch.first != applied.next {
+            // Not what this session has next: a leftover (rule 18). Nothing is acknowledged.
+            return;
+        }
+        applied.next += batch.records.len() as u64;
+        let upto = applied.next;
+        let mut refused = Vec::new();
+        for record in batch.records {
+            let key = record.key;
+            if let Some(promised) = self.apply(record, now) {
+                refused.push(Refused { key, promised });
+            }
+        }
+        let ack = Ack {
+            session,
+            upto,
+            echo: batch.stamp,
+            refused,
+        };
+        self.lanes.entry(peer).or_default().say(Frame::Ack(ack));
+    }
+
+    /// Stores a record unless a higher ballot stands promised (rule 4); returns that ballot.
+    fn apply(&mut self, record: Record, now: Instant) -> Option<Ballot> {
+        let key = record.key;
+        let no_fencing = self.sabotage.no_fencing;
+        let entry = self.entries.entry(key).or_insert_with(|| Entry::new(now));
+        if record.ballot < entry.promised && !no_fencing {
+            return Some(entry.promised);
+        }
+        if !record.lists(self.me) || entry.released.is_some_and(|mark| record.rank() <= mark) {
+            return None;
+        }
+        let held = entry.record().map(Record::rank);
+        match &entry.role {
+            // Rule 22 and 8: a higher ballot than ours: yield, then store like anybody else.
+            Role::Owned(owned) if owned.record.ballot < record.ballot => {
+                self.stats.fenced += 1;
+                self.yield_to(key, record.ballot, now);
+            }
+            Role::Owned(_) => return None,
+            Role::Claiming(claiming) if claiming.ballot < record.ballot => {
+                self.abort_claim(key, record.ballot, now);
+            }
+            Role::Claiming(_) => return None,
+            Role::Copy(_) | Role::None => {}
+        }
+        if held.is_some_and(|held| held >= record.rank()) {
+            return None;
+        }
+        let Some(entry) = self.entries.get_mut(&key) else {
+            return None;
+        };
+        entry.promised = entry.promised.max(record.ballot);
+        entry.role = Role::Copy(Copy { record, at: now });
+        entry.since = now;
+        if self.lookups.contains_key(&key) || self.pending_claims.contains_key(&key) {
+            self.advance(key, now);
+        }
+        None
+    }
+
+    /// Rule 18: positional; a copy above the mark stays.
+    pub(super) fn on_release(&mut self, peer: Peer, release: Release, now: Instant) {
+        let Some(entry) = self.entries.get_mut(&release.key) else {
+            return;
+        };
+        if peer.member != release.ballot.owner {
+            return;
+        }
+        let mark = (release.ballot, release.version);
+        entry.released = Some(entry.released.map_or(mark, |known| known.max(mark)));
+        let at_or_below = |record: &Record| record.rank() <= mark;
+        if matches!(&entry.role, Role::Copy(copy) if at_or_below(&copy.record)) {
+            // A replica that left keeps only the mark and its promise, and those not for ever.
+            entry.role = Role::None;
+            entry.since = now;
+            self.had.insert(release.key);
+            self.wake_at(now + crate::base::limits::T1_X64, Wake::Key(release.key));
+        }
+    }
+
+    // ---- answering ------------------------------------------------------------------------
+
+    pub(super) fn on_locate(&mut self, peer: Peer, key: CallId, now: Instant) {
+        let had = self.had.contains(key);
+        let standing = match self
+            .entries
+            .get(&key)
+            .map(|entry| (&entry.role, entry.ballot()))
+        {
+            None | Some((Role::None, _)) => Standing::Unknown { had },
+            Some((Role::Owned(owned), ballot)) if owned.record.ballot == ballot => {
+                Standing::Owner { ballot }
+            }
+            Some((_, ballot)) => {
+                let members = self.members_of(key);
+                let owner_silent = self.is_absent(ballot.owner, key);
+                if !owner_silent && ballot.owner != self.me {
+                    // Whoever asks may be about to need the answer to this.
+                    self.ask_life(ballot.owner, key, now);
+                }
+                Standing::Copy {
+                    ballot,
+                    members,
+                    owner_silent,
+                }
+            }
+        };
+        self.send_shard(peer, Frame::Located(Located { key, standing }));
+    }
+
+    pub(super) fn members_of(&self, key: CallId) -> crate::wire::Members {
+        let record = self.entries.get(&key).and_then(Entry::record);
+        record
+            .map(|record| record.listed().collect())
+            .unwrap_or_default()
+    }
+
+    // ---- promising (rule 11) --------------------------------------------------------------
+
+    pub(super) fn on_claim(&mut self, from: MemberId, claim: &Claim, now: Instant) {
+        let (key, ballot) = (claim.key, claim.ballot);
+        if ballot.owner != from {
+            return;
+        }
+        if let Some(refusal) = self.refusal(key, ballot) {
+            self.send(
+                from,
+                key,
+                Frame::Refuse(Refuse {
+                    key,
+                    ballot,
+                    refusal,
+                }),
+            );
+            return;
+        }
+        let owner = self
+            .entries
+            .get(&key)
+            .and_then(Entry::record)
+            .map(|record| record.ballot.owner);
+        match owner {
+            // Our own evidence decides, not the claimant's; until there is some, the claim waits.
+            Some(owner) if owner != from && owner != self.me && !self.is_absent(owner, key) => {
+                let since = self.ask_life(owner, key, now);
+                let pending = self.pending_claims.entry(key).or_default();
+                if !pending.iter().any(|one| one.ballot == ballot) {
+                    pending.push(PendingClaim {
+                        from,
+                        ballot,
+                        since,
+                    });
+                }
+            }
+            _ => self.promise(key, from, ballot, now),
+        }
+    }
+
+    fn refusal(&self, key: CallId, ballot: Ballot) -> Option<Refusal> {
+        let entry = self.entries.get(&key)?;
+        if self.sabotage.no_fencing {
+            return None;
+        }
+        if let Role::Owned(owned) = &entry.role {
+            return Some(Refusal::Owner {
+                ballot: owned.record.ballot,
+            });
+        }
+        let known = entry.record().map_or(0, |record| record.ballot.epoch);
+        // A claimant's `best` is no promise of ours; only what lay here counts.
+        let known = match &entry.role {
+            Role::Claiming(claiming) => claiming.copy.record.ballot.epoch,
+            _ => known,
+        };
+        let repeat = ballot == entry.promised;
+        let higher = ballot.epoch > entry.promised.epoch && ballot.epoch > known;
+        (!repeat && !higher).then(|| Refusal::Promised {
+            ballot: entry.ballot(),
+        })
+    }
+
+    /// Claims that waited for evidence about the owner.
+    pub(super) fn advance_pending_claims(&mut self, key: CallId, now: Instant) {
+        let Some(pending) = self.pending_claims.remove(&key) else {
+            return;
+        };
+        for claim in pending {
+            let PendingClaim {
+                from,
+                ballot,
+                since,
+            } = claim;
+            let owner = self
+                .entries
+                .get(&key)
+                .and_then(Entry::record)
+                .map(|record| record.ballot);
+            let refusal = self.refusal(key, ballot);
+            match (refusal, owner) {
+                (Some(refusal), _) => {
+                    self.send(
+                        from,
+                        key,
+                        Frame::Refuse(Refuse {
+                            key,
+                            ballot,
+                            refusal,
+                        }),
+                    );
+                }
+                (None, Some(held)) if held.owner != from && !self.is_absent(held.owner, key) => {
+                    if self
+                        .liveness
+                        .echoed_since(self.peer(held.owner, key), since)
+                    {
+                        let refusal = Refusal::Alive { ballot: held };
+                        self.send(
+                            from,
+                            key,
+                            Frame::Refuse(Refuse {
+                                key,
+                                ballot,
+                                refusal,
+                            }),
+                        );
+                    } else {
+                        self.watch(held.owner, key);
+                        self.pending_claims.entry(key).or_default().push(claim);
+                    }
+                }
+                (None, _) => self.promise(key, from, ballot, now),
+            }
+        }
+    }
+
+    fn promise(&mut self, key: CallId, to: MemberId, ballot: Ballot, now: Instant) {
+        if matches!(
+            self.entries.get(&key).map(|entry| &entry.role),
+            Some(Role::Claiming(_))
+        ) {
+            self.abort_claim(key, ballot, now);
+        }
+        let had = self.had.contains(key);
+        let entry = self.entries.entry(key).or_insert_with(|| Entry::new(now));
+        entry.promised = entry.promised.max(ballot);
+        let record = match &entry.role {
+            Role::Copy(copy) => PromiseRecord::Known(copy.aged(now)),
+            Role::Owned(owned) => PromiseRecord::Known(owned.aged(now)),
+            Role::Claiming(claiming) => PromiseRecord::Known(claiming.copy.aged(now)),
+            Role::None => PromiseRecord::Unknown { had },
+        };
+        if matches!(entry.role, Role::None) {
+            entry.since = now;
+            self.wake_at(now + crate::base::limits::T1_X64, Wake::Key(key));
+        }
+        self.send(
+            to,
+            key,
+            Frame::Promise(Promise {
+                key,
+                ballot,
+                record,
+            }),
+        );
+    }
+
+    /// A bare promise or mark that nothing came of goes after a while.
+    pub(super) fn drop_bare(&mut self, key: CallId, now: Instant) {
+        let bare = self.entries.get(&key).is_some_and(|entry| {
+            matches!(entry.role, Role::None)
+                && now.since(entry.since) >= crate::base::limits::T1_X64
+        });
+        if bare {
+            self.entries.remove(&key);
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The character classes and scanners that every parser of this room shares. Each scan is one pass
+//! over its input and allocates nothing.
+//!
+//! Must not know: which header it reads. RFC 3261 25.1 (grammar), 7.3.1 (lists).
+
+use std::ops::Range;
+
+/// What is wrong with a piece of a message, in words of ours: it never echoes what was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct SyntaxError {
+    /// What was wrong.
+    pub reason: &'static str,
+}
+
+impl SyntaxError {
+    pub(super) const fn new(reason: &'static str) -> Self {
+        Self { reason }
+    }
+}
+
+/// Where something lies in a message's head. A message has at most 65,535 bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Span {
+    start: u16,
+    end: u16,
+}
+
+impl Span {
+    pub(super) fn new(range: Range<usize>) -> Self {
+        let offset = |at: usize| u16::try_from(at).unwrap_or(u16::MAX);
+        Self {
+            start: offset(range.start),
+            end: offset(range.end),
+        }
+    }
+
+    /// The span of `part`, a slice of `whole`.
+    pub(super) fn of(whole: &[u8], part: &str) -> Self {
+        let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
+        Self::new(start..start.saturating_add(part.len()))
+    }
+
+    pub(super) fn range(self) -> Range<usize> {
+        usize::from(self.start)..usize::from(self.end)
+    }
+}
+
+/// RFC 3261 25.1 `token`.
+pub(super) const fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~'
+        )
+}
+
+/// Whether `text` is a non-empty `token`.
+pub(super) fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(is_token_byte)
+}
+
+/// Without the white space around it.
+pub(super) fn trim(text: &str) -> &str {
+    text.trim_matches([' ', '\t'])
+}
+
+/// What follows `part` in `whole`, of which it is a slice.
+pub(super) fn after<'a>(whole: &'a str, part: &str) -> &'a str {
+    let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
+    whole
+        .get(start.saturating_add(part.len())..)
+        .unwrap_or_default()
+}
+
+/// A decimal number; none if there is anything but digits. Too large a number saturates.
+pub(super) fn number(text: &str) -> Option<u64> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let step = |sum: u64, byte: u8| {
+        sum.saturating_mul(10)
+            .saturating_add(u64::from(byte.saturating_sub(b'0')))
+    };
+    Some(text.bytes().fold(0, step))
+}
+
+/// Splits at the first `separator` outside quoted strings (and, if `ANGLES`, outside `<...>`).
+pub(super) fn split_outside<const ANGLES: bool>(text: &str, separator: u8) -> (&str, Option<&str>) {
+    let (mut quoted, mut escaped, mut angle) = (false, false, false);
+    for (at, byte) in text.bytes().enumerate() {
+        if quoted {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => quoted = false,
+                _ => {}
+            }
+        } else if angle {
+            angle = byte != b'>';
+        } else if byte == separator {
+            return match text.split_at_checked(at) {
+                Some((before, rest)) => (before, rest.get(1..)),
+                None => (text, None),
+            };
+        } else if byte == b'"' {
+            quoted = true;
+        } else if ANGLES && byte == b'<' {
+            angle = true;
+        }
+    }
+    (text, None)
+}
+
+/// The values of a comma-separated header field, trimmed, in order. Empty ones are skipped.
+#[derive(Clone, Debug)]
+pub(super) struct ListValues<'a> {
+    rest: Option<&'a str>,
+}
+
+impl<'a> ListValues<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self { rest: Some(text) }
+    }
+}
+
+impl<'a> Iterator for ListValues<'a> {
+    type Item = &'a str;
+    fn next(&mut self) -> Option<&'a str> {
+        while let Some(rest) = self.rest {
+            let (value, after) = split_outside::<true>(rest, b',');
+            self.rest = after;
+            let value = trim(value);
+            if !value.is_empty() {
+                return Some(value);
+            }
+        }
+        None
+    }
+}
+
+/// Reads a quoted string at the start of `text`: what stands between the quotes (escapes as they
+/// are) and what follows.
+pub(super) fn quoted_string(text: &str) -> Option<(&str, &str)> {
+    let inner = text.strip_prefix('"')?;
+    let mut escaped = false;
+    for (at, byte) in inner.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => {
+                let (content, rest) = inner.split_at_checked(at)?;
+                return Some((content, rest.get(1..)?));
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_split_outside_quotes_and_angle_brackets() {
+        let check = |text: &str, want: &[&str]| {
+            assert_eq!(ListValues::new(text).collect::<Vec<_>>(), want, "{text}");
+        };
+        check("", &[]);
+        check("a, b ,c", &["a", "b", "c"]);
+        check(",,a,,", &["a"]);
+        check(r#""a, \" b" <sip:x>, c"#, &[r#""a, \" b" <sip:x>"#, "c"]);
+        check(
+            "<sip:a,b@h;x=1,2>;q=1,<sip:c>",
+            &["<sip:a,b@h;x=1,2>;q=1", "<sip:c>"],
+        );
+        check(r#""open, and so on"#, &[r#""open, and so on"#]);
+    }
+
+    #[test]
+    fn numbers_saturate_and_refuse_signs() {
+        assert_eq!(number("0068"), Some(68));
+        assert_eq!(number("99999999999999999999999"), Some(u64::MAX));
+        for bad in ["", "+1", "-1", "1 ", "five"] {
+            assert_eq!(number(bad), None, "{bad}");
+        }
+    }
+}
