@@ -1,32 +1,26 @@
-//! The desk: takes a question, asks this node's shards and every live member's desk, and puts the
-//! answers together. A member that does not answer in time is named, never waited for.
-//!
-//! Between desks a question and its reply are JSON: members of different versions talk, and a
-//! question nobody knows is answered with an error instead of a broken link.
+//! The desk: takes a question, has the replies of this node and every live member gathered, and puts
+//! them together into the answers of `api`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use callring_proto::base::ids::{CallId, NodeId};
 use callring_proto::cluster::view::{MemberState, Role, View};
-use callring_proto::io::{Answer, Ask, CallDetail, CallFilter, CallSummary, Summary};
-use serde::{Deserialize, Serialize};
-use tokio::task::JoinSet;
+use callring_proto::io::{Answer, Ask, CallDetail, CallFilter, CallSummary};
 
 use super::api::{
     Call, CallAnswer, CallsAnswer, Copy, Member, MembersAnswer, RingAnswer, RingKey, Share, State,
     Status, StatusAnswer,
 };
 use super::door::Door;
+use super::gather::{Gather, Question, Replies, Reply};
 use super::metrics::Facts;
 use super::total::total;
 use super::verdict::{Evidence, judge};
 use crate::node::{AdminService, NodeHandle};
 
-/// How long a member may take to answer.
-const MEMBER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Most calls of one list: its JSON stays below what a member takes as an answer.
 pub(crate) const CALLS_MAX: usize = 10_000;
 /// Positions that are looked up to measure shares of the ring; 1 in 4096 is fine enough for people.
@@ -45,42 +39,10 @@ pub struct About {
     pub version: String,
 }
 
-/// A question from desk to desk.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Question {
-    Summary,
-    Calls(CallFilter),
-    Call(CallId),
-}
-
-/// The reply to a [`Question`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Reply {
-    Summary(Box<NodeSummary>),
-    Calls(Vec<CallSummary>),
-    Call(Option<Box<CallDetail>>),
-    Error(String),
-}
-
-/// The sum over a node's shards.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct NodeSummary {
-    summary: Summary,
-    shards_mute: usize,
-}
-
-/// The replies of all live members, and who gave none.
-struct Replies {
-    by_node: BTreeMap<NodeId, Reply>,
-    unreachable: Vec<String>,
-}
-
 /// Answers questions about a node and its cluster.
 #[derive(Clone)]
 pub struct Desk {
-    door: Arc<dyn Door>,
+    gather: Gather,
     about: Arc<About>,
     started: Instant,
 }
@@ -92,10 +54,10 @@ impl Desk {
     #[must_use]
     pub fn open(node: &NodeHandle, about: About) -> Self {
         let desk = Self::at(Arc::new(node.clone()), about);
-        let service = desk.clone();
+        let service = desk.gather.clone();
         let answer: AdminService = Arc::new(move |_asker, question| {
-            let desk = service.clone();
-            Box::pin(async move { desk.reply(&question).await })
+            let gather = service.clone();
+            Box::pin(async move { gather.reply(&question).await })
         });
         node.set_admin_service(answer);
         desk
@@ -103,7 +65,7 @@ impl Desk {
 
     pub(crate) fn at(door: Arc<dyn Door>, about: About) -> Self {
         Self {
-            door,
+            gather: Gather::new(door, about.shards),
             about: Arc::new(about),
             started: Instant::now(),
         }
@@ -111,14 +73,14 @@ impl Desk {
 
     /// How the cluster is.
     pub async fn status(&self) -> StatusAnswer {
-        let view = self.door.view();
-        let replies = self.ask_all(&view, Question::Summary).await;
+        let view = self.gather.door.view();
+        let replies = self.gather.ask_all(&view, Question::Summary).await;
         let members = self.members_of(&view, &replies);
         let sum = total(replies.by_node.values().filter_map(|reply| match reply {
             Reply::Summary(node) => Some(&node.summary),
             _ => None,
         }));
-        let own = own_summary(&replies, view.me.node);
+        let own = replies.summary(view.me.node);
         let silent = names(&view, own.summary.silent.iter().map(|member| member.node));
         let name = view.name(view.me.node).to_string();
         let (verdict, advice) = judge(&Evidence {
@@ -161,8 +123,8 @@ impl Desk {
 
     /// The members, by name.
     pub async fn members(&self) -> MembersAnswer {
-        let view = self.door.view();
-        let replies = self.ask_all(&view, Question::Summary).await;
+        let view = self.gather.door.view();
+        let replies = self.gather.ask_all(&view, Question::Summary).await;
         MembersAnswer {
             members: self.members_of(&view, &replies),
             unreachable: replies.unreachable,
@@ -173,8 +135,8 @@ impl Desk {
     pub async fn calls(&self, filter: CallFilter) -> CallsAnswer {
         let limit = filter.limit.min(CALLS_MAX);
         let filter = CallFilter { limit, ..filter };
-        let view = self.door.view();
-        let replies = self.ask_all(&view, Question::Calls(filter)).await;
+        let view = self.gather.door.view();
+        let replies = self.gather.ask_all(&view, Question::Calls(filter)).await;
         let mut more = false;
         // Two members can list one call: its owner, and an heir that finds the owner silent. The
         // newer record is right.
@@ -205,8 +167,8 @@ impl Desk {
 
     /// One call in full: as its owner has it, or else as the newest copy does.
     pub async fn call(&self, key: CallId) -> Result<CallAnswer, String> {
-        let view = self.door.view();
-        let replies = self.ask_all(&view, Question::Call(key)).await;
+        let view = self.gather.door.view();
+        let replies = self.gather.ask_all(&view, Question::Call(key)).await;
         let mut found: Vec<(NodeId, CallDetail)> = Vec::new();
         for (node, reply) in replies.by_node {
             if let Reply::Call(Some(detail)) = reply {
@@ -251,7 +213,7 @@ impl Desk {
     /// The ring as this node sees it, and where a key lies on it.
     #[must_use]
     pub fn ring(&self, key: Option<CallId>) -> RingAnswer {
-        let view = self.door.view();
+        let view = self.gather.door.view();
         let copies = self.about.copies;
         let mut first: BTreeMap<NodeId, u64> = BTreeMap::new();
         for sample in 0..RING_SAMPLES {
@@ -291,7 +253,7 @@ impl Desk {
 
     /// Brings a signal to a call, wherever it is owned. The error is why it was not taken.
     pub async fn signal(&self, key: CallId, body: Bytes) -> Result<(), String> {
-        let answers = self.door.ask(Ask::Signal { key, body }).await;
+        let answers = self.gather.door.ask(Ask::Signal { key, body }).await;
         let taken = answers.into_iter().find_map(|answer| match answer {
             Answer::Signal(taken) => Some(taken),
             _ => None,
@@ -301,9 +263,9 @@ impl Desk {
 
     /// What `/metrics` shows: this node alone.
     pub(crate) async fn facts(&self) -> Facts {
-        let view = self.door.view();
-        let own = self.own().await;
-        let fabric = self.door.fabric_stats();
+        let view = self.gather.door.view();
+        let own = self.gather.own().await;
+        let fabric = self.gather.door.fabric_stats();
         let states = [State::Alive, State::Suspect, State::Down, State::Left];
         let count = |state| {
             let members = view.members().iter().map(|member| state_of(member.state));
@@ -322,112 +284,25 @@ impl Desk {
                 .map(|link| (link.name.clone(), link.rtt_us))
                 .collect(),
             fabric: fabric.totals,
-            node: self.door.node_stats(),
+            node: self.gather.door.node_stats(),
             summary: own.summary,
         }
     }
 
     /// Shards of this node that do not answer.
     pub(crate) async fn shards_mute(&self) -> usize {
-        self.own().await.shards_mute
+        self.gather.own().await.shards_mute
     }
 
     /// Whether this node hands its calls over and takes no new ones.
     pub(crate) fn draining(&self) -> bool {
-        let view = self.door.view();
+        let view = self.gather.door.view();
         view.node(view.me.node)
             .is_some_and(|member| member.meta.draining)
     }
 
-    /// Answers another member's desk.
-    pub(crate) async fn reply(&self, question: &[u8]) -> Bytes {
-        let reply = match serde_json::from_slice(question) {
-            Ok(question) => self.answer(question).await,
-            Err(error) => Reply::Error(format!("question not understood: {error}")),
-        };
-        match serde_json::to_vec(&reply) {
-            Ok(bytes) => bytes.into(),
-            Err(error) => {
-                tracing::error!(%error, "a reply to another member's desk is no JSON");
-                Bytes::new()
-            }
-        }
-    }
-
-    async fn own(&self) -> NodeSummary {
-        let answers = self.door.ask(Ask::Summary).await;
-        let summaries: Vec<&Summary> = answers
-            .iter()
-            .filter_map(|answer| match answer {
-                Answer::Summary(summary) => Some(&**summary),
-                _ => None,
-            })
-            .collect();
-        NodeSummary {
-            shards_mute: self.about.shards.saturating_sub(summaries.len()),
-            summary: total(summaries),
-        }
-    }
-
-    /// Answers a question for this node alone.
-    async fn answer(&self, question: Question) -> Reply {
-        match question {
-            Question::Summary => Reply::Summary(Box::new(self.own().await)),
-            Question::Calls(filter) => {
-                let answers = self.door.ask(Ask::Calls(filter)).await;
-                let calls = answers.into_iter().filter_map(|answer| match answer {
-                    Answer::Calls(calls) => Some(calls),
-                    _ => None,
-                });
-                Reply::Calls(calls.flatten().collect())
-            }
-            Question::Call(key) => {
-                let answers = self.door.ask(Ask::Call(key)).await;
-                let detail = answers.into_iter().find_map(|answer| match answer {
-                    Answer::Call(detail) => detail,
-                    _ => None,
-                });
-                Reply::Call(detail)
-            }
-        }
-    }
-
-    /// Asks this node and every other live member, all at once.
-    async fn ask_all(&self, view: &View, question: Question) -> Replies {
-        let me = view.me.node;
-        let mut asked = JoinSet::new();
-        let request = serde_json::to_vec(&question).map_or_else(|_| Bytes::new(), Bytes::from);
-        for member in view.live().filter(|member| member.id.node != me) {
-            let (node, name) = (member.id.node, member.name.to_string());
-            let (door, request) = (self.door.clone(), request.clone());
-            asked.spawn(async move {
-                let reply = ask_one(&*door, node, request).await;
-                (node, name, reply)
-            });
-        }
-        let mut by_node = BTreeMap::from([(me, self.answer(question).await)]);
-        let mut unreachable = Vec::new();
-        while let Some(joined) = asked.join_next().await {
-            match joined {
-                Ok((node, _, Ok(reply))) => {
-                    by_node.insert(node, reply);
-                }
-                Ok((_, name, Err(error))) => {
-                    tracing::debug!(member = %name, %error, "a member's desk did not answer");
-                    unreachable.push(name);
-                }
-                Err(error) => tracing::error!(%error, "asking a member's desk failed"),
-            }
-        }
-        unreachable.sort();
-        Replies {
-            by_node,
-            unreachable,
-        }
-    }
-
     fn members_of(&self, view: &View, replies: &Replies) -> Vec<Member> {
-        let links = self.door.fabric_stats().links;
+        let links = self.gather.door.fabric_stats().links;
         let clustered = !self.about.cluster.is_empty();
         let mut members: Vec<Member> = view
             .members()
@@ -461,23 +336,6 @@ impl Desk {
             .collect();
         members.sort_by(|one, other| one.name.cmp(&other.name));
         members
-    }
-}
-
-async fn ask_one(door: &dyn Door, node: NodeId, request: Bytes) -> Result<Reply, String> {
-    let answered = tokio::time::timeout(MEMBER_TIMEOUT, door.ask_member(node, request)).await;
-    let bytes = answered.map_err(|_| "no answer in time".to_owned())??;
-    match serde_json::from_slice(&bytes) {
-        Ok(Reply::Error(error)) => Err(error),
-        Ok(reply) => Ok(reply),
-        Err(error) => Err(format!("answer not understood: {error}")),
-    }
-}
-
-fn own_summary(replies: &Replies, me: NodeId) -> NodeSummary {
-    match replies.by_node.get(&me) {
-        Some(Reply::Summary(node)) => (**node).clone(),
-        _ => NodeSummary::default(),
     }
 }
 

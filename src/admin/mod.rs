@@ -3,8 +3,9 @@
 //! | file | what lives there |
 //! |---|---|
 //! | `api` | the JSON, as a contract |
-//! | `desk` | gathers answers from shards and members, and puts them together |
-//! | `door` | what the desk needs of a node |
+//! | `desk` | puts the members' replies together into answers |
+//! | `gather` | asks this node's shards and the other members, and answers theirs |
+//! | `door` | what they need of a node |
 //! | `server` | HTTP on loopback |
 //! | `client` | HTTP towards it |
 //! | `metrics`, `verdict`, `total` | pure: counters to text, facts to a judgement, sums |
@@ -16,6 +17,7 @@ pub mod api;
 mod client;
 mod desk;
 mod door;
+mod gather;
 mod metrics;
 mod server;
 mod total;

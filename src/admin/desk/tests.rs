@@ -118,7 +118,7 @@ impl Door for Fake {
     }
     async fn ask_member(&self, node: NodeId, request: Bytes) -> Result<Bytes, String> {
         match &*view().name(node) {
-            "b" => Ok(Desk::at(Arc::new(Other), about(1)).reply(&request).await),
+            "b" => Ok(Gather::new(Arc::new(Other), 1).reply(&request).await),
             "c" => std::future::pending().await,
             other => panic!("asked {other}, which is down"),
         }
@@ -338,7 +338,7 @@ fn ring_shares_add_up() {
 async fn strange_questions_are_answered() {
     let desk = Desk::at(Arc::new(Fake), about(1));
     for question in [&b""[..], b"{\"future\":1}", b"\xff"] {
-        let reply = desk.reply(question).await;
+        let reply = desk.gather.reply(question).await;
         assert!(
             reply.starts_with(b"{\"error\":\"question not understood"),
             "{reply:?}"
