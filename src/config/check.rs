@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use callring_proto::base::flow::Transport;
+use callring_proto::cluster::policy::{AckPolicy, AlonePolicy, Replication};
 use callring_proto::cluster::view::Role;
-use callring_proto::shard::{AckPolicy, AlonePolicy, Replication};
 
 use super::address::{advertised, host_port, is_dns_label, listener};
 use super::draft::{Draft, DraftListener, NOT_YET};

@@ -25,8 +25,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use callring_proto::cluster::policy::{AckPolicy, AlonePolicy, Replication};
 use callring_proto::cluster::view::Role;
-use callring_proto::shard::{AckPolicy, AlonePolicy, Replication};
 use siphasher::sip::SipHasher24;
 
 pub use self::address::is_dns_label;

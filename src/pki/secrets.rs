@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fmt::Write as _;
 
+use callring_proto::sip::locator::{self, SealKeys, Sealer};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteArray;
 
@@ -19,20 +20,20 @@ pub struct ClusterSecrets {
     /// Key of the hash from Call-IDs to positions. Never rotates: positions are for life.
     pub position: ByteArray<16>,
     /// Key of the tags and nonces that are computed instead of stored.
-    pub stateless: ByteArray<32>,
-    /// Which of the seal keys seals; all of them open.
+    pub stateless: ByteArray<16>,
+    /// The number of the seal key that seals; the other one only opens.
     pub current: u8,
-    /// Keys that seal locators, at most two while one replaces the other.
+    /// Keys that seal locators: one, or two while one replaces the other.
     pub seals: Vec<SealKey>,
 }
 
 /// A key that seals locators.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SealKey {
-    /// Its number, in every locator.
+    /// Its number, in every locator: 0 to 15.
     pub id: u8,
-    /// 64 bytes: a full AES-256-SIV key. An AES-128-SIV takes the first half.
-    pub key: ByteArray<64>,
+    /// A key of AES-SIV, 256 bits.
+    pub key: ByteArray<32>,
 }
 
 impl ClusterSecrets {
@@ -58,6 +59,34 @@ impl ClusterSecrets {
         ClusterKey(bytes.into())
     }
 
+    /// The keys as the core's sealer takes them. The error is one line without a secret.
+    ///
+    /// # Errors
+    /// If there are not one or two keys with numbers of their own, one of them the current.
+    pub fn seal_keys(&self) -> Result<SealKeys, String> {
+        let key = |seal: &SealKey| locator::SealKey {
+            id: seal.id,
+            key: seal.key.into_array(),
+        };
+        let (current, others): (Vec<&SealKey>, Vec<&SealKey>) =
+            self.seals.iter().partition(|seal| seal.id == self.current);
+        let ([current], [] | [_]) = (&current[..], &others[..]) else {
+            return Err(format!(
+                "needs one [[seal]] with the current id {}, and at most one other",
+                self.current
+            ));
+        };
+        let keys = SealKeys {
+            current: key(current),
+            previous: others.first().map(|seal| key(seal)),
+            position_secret: self.position.into_array(),
+            stateless_secret: self.stateless.into_array(),
+        };
+        // The core says what it can't work with.
+        Sealer::new(keys.clone()).map_err(|error| error.to_string())?;
+        Ok(keys)
+    }
+
     /// The id as text.
     #[must_use]
     pub fn id_hex(&self) -> String {
@@ -73,7 +102,7 @@ impl ClusterSecrets {
              id = \"{id}\"\n\
              position_secret = \"{position}\"\n\
              stateless_secret = \"{stateless}\"\n\
-             # The seal key in use; the others still open what they sealed.\n\
+             # The seal key in use; another one only opens what it sealed.\n\
              current = {current}\n",
             name = self.cluster,
             id = self.id_hex(),
@@ -120,12 +149,7 @@ impl ClusterSecrets {
             current: current?,
             seals,
         };
-        if !secrets.seals.iter().any(|seal| seal.id == secrets.current) {
-            return Err(format!(
-                "has no [[seal]] with the current id {}",
-                secrets.current
-            ));
-        }
+        secrets.seal_keys()?;
         Ok(secrets)
     }
 }

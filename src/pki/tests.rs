@@ -122,6 +122,9 @@ fn chain_verifies_and_secrets_come_back() {
     assert!(dir.load("sip-1").unwrap().secrets == identity.secrets);
     let back: ClusterSecrets = postcard::from_bytes(&identity.secrets.to_key().0).unwrap();
     assert!(back == identity.secrets);
+    let keys = identity.secrets.seal_keys().unwrap();
+    assert_eq!((keys.current.id, keys.previous), (1, None));
+    assert_eq!(keys.position_secret, identity.secrets.position.into_array());
     let shown = format!("{:?}", identity.secrets);
     assert_eq!(shown, "ClusterSecrets { cluster: \"lab\", .. }");
 }
@@ -211,7 +214,7 @@ fn damage_is_refused_by_name() {
                 .unwrap();
             },
             CLUSTER_KEY,
-            "has no [[seal]] with the current id 9",
+            "needs one [[seal]] with the current id 9, and at most one other",
         ),
     ];
     for (case, damage, file, text) in cases {
@@ -272,4 +275,26 @@ fn names_are_checked() {
         "{error}"
     );
     assert!(init(&dir.path("sub"), "a b", SystemTime::now()).is_err());
+}
+
+/// Two seal keys while one replaces the other; three, or two of one number, are refused.
+#[test]
+fn seal_keys_rotate() {
+    let secrets = ClusterSecrets::draw("lab").unwrap();
+    let key = "ab".repeat(32);
+    let with = |extra: &[u8]| {
+        let more = extra
+            .iter()
+            .map(|id| format!("[[seal]]\nid = {id}\nkey = \"{key}\"\n"));
+        let text = secrets.to_toml() + &more.collect::<String>();
+        ClusterSecrets::from_toml(&text).map(|secrets| {
+            let keys = secrets.seal_keys().unwrap();
+            (keys.current.id, keys.previous.map(|key| key.id))
+        })
+    };
+    assert_eq!(with(&[]), Ok((1, None)));
+    assert_eq!(with(&[2]), Ok((1, Some(2))));
+    for bad in [&[1][..], &[2, 3], &[16]] {
+        assert!(with(bad).is_err(), "{bad:?}");
+    }
 }

@@ -118,8 +118,9 @@ impl Shard {
         tracing::debug!(?key, epoch = record.ballot.epoch, "adopted");
         call.cseq_floor = cseq_floor;
         call.asked = asked;
-        if let Some(invite) = call.sip.invite_key() {
+        if let Some(invite) = call.sip.invite_key().cloned() {
             self.invites.insert(invite.clone(), key);
+            call.invite = Some((invite, None));
         }
         let ended = call.sip.ended().is_some();
         let unanswered = call.sip.take_unanswered();

@@ -171,12 +171,13 @@ impl Shard {
         let tag = self
             .sealer
             .seal_tag(invite.call_id().as_bytes(), locator, &mut self.rng);
-        self.invites.insert(server_key(&invite), key);
+        let transaction = server_key(&invite);
+        self.invites.insert(transaction.clone(), key);
         self.merges.insert(merge, key);
         self.cluster.born(key, now);
         let sip = SipCall::incoming(invite, &flow, &tag, now);
         let mut call = LiveCall::new(sip, std::sync::Arc::clone(&self.app), now);
-        call.merge = Some(merge);
+        call.invite = Some((transaction, Some(merge)));
         self.calls.insert(key, call);
         self.settle(key, false, now);
     }

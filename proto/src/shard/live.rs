@@ -12,6 +12,7 @@ use crate::base::time::{Duration, Instant, millis};
 use crate::io::CallState;
 use crate::sip::call::{SipCall, SipImage};
 use crate::sip::dialog::Stage;
+use crate::sip::transaction::key::TransactionKey;
 
 /// Version of the state's layout, its first byte. A reader takes this and the one before.
 const STATE_VERSION: u8 = 1;
@@ -30,8 +31,9 @@ pub(super) struct LiveCall {
     pub(super) cseq_floor: u32,
     /// The deadline that stands for this call in the shard's table.
     pub(super) deadline: Option<Instant>,
-    /// Where the INVITE's merged-request entry lies.
-    pub(super) merge: Option<u64>,
+    /// While the INVITE's transaction lives: what finds this call by it, and by its merged-request
+    /// hash.
+    pub(super) invite: Option<(TransactionKey, Option<u64>)>,
     /// Own requests that wait for their CSeq lease.
     pub(super) deferred: Vec<Command>,
     /// When the first message for the orphan came, until the first output tells.
@@ -79,7 +81,7 @@ impl LiveCall {
             born: now,
             cseq_floor: 0,
             deadline: None,
-            merge: None,
+            invite: None,
             deferred: Vec::new(),
             asked: None,
         }
@@ -129,7 +131,7 @@ impl LiveCall {
             born: written - span(state.age_ms),
             cseq_floor: 0,
             deadline: None,
-            merge: None,
+            invite: None,
             deferred: Vec::new(),
             asked: None,
         })

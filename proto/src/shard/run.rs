@@ -17,6 +17,7 @@ use crate::sip::dialog::Stage;
 use crate::sip::effect::{Effect, Event as SipEvent, Outgoing};
 use crate::sip::locator::{Locator, owner_hint};
 use crate::sip::method::Method;
+use crate::sip::transaction::key::TransactionKey;
 use crate::wire;
 
 impl Shard {
@@ -43,7 +44,7 @@ impl Shard {
                     Effect::Ready(outgoing) => ready.push(outgoing),
                     Effect::Event(event) => {
                         touched = true;
-                        self.tell_app(key, app_event(event), now);
+                        self.tell_app(key, app_event(*event), now);
                     }
                 }
             }
@@ -88,6 +89,13 @@ impl Shard {
             self.drop_call(key);
             return;
         }
+        if call.invite.is_some() && call.sip.invite_key().is_none() {
+            let invite = call.invite.take();
+            self.drop_invite(key, invite);
+        }
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
         let next = call.next_deadline().map(|at| at.max(now));
         if call.deadline != next {
             if let Some(old) = call.deadline {
@@ -108,10 +116,21 @@ impl Shard {
         if let Some(at) = call.deadline {
             self.deadlines.remove(&(at, key));
         }
-        if let Some(merge) = call.merge {
+        self.drop_invite(key, call.invite);
+    }
+
+    /// The INVITE's transaction is over: its repetitions and CANCEL find nothing any more.
+    fn drop_invite(&mut self, key: CallId, invite: Option<(TransactionKey, Option<u64>)>) {
+        let Some((transaction, merge)) = invite else {
+            return;
+        };
+        // Another call may have taken the place.
+        if self.invites.get(&transaction) == Some(&key) {
+            self.invites.remove(&transaction);
+        }
+        if let Some(merge) = merge {
             self.merges.remove(&merge);
         }
-        self.invites.retain_key(call.sip.invite_key(), key);
     }
 
     fn write_record(&mut self, key: CallId, touched: bool, now: Instant) {
@@ -339,26 +358,5 @@ fn app_event(event: SipEvent) -> Event {
             message,
         },
         SipEvent::Ended(cause) => Event::Ended(cause),
-    }
-}
-
-/// Removing by key and owner: another call may have taken the place.
-trait RetainKey<K> {
-    fn retain_key(&mut self, key: Option<&K>, owner: CallId);
-}
-
-impl RetainKey<crate::sip::transaction::key::TransactionKey>
-    for crate::base::map::Map<crate::sip::transaction::key::TransactionKey, CallId>
-{
-    fn retain_key(
-        &mut self,
-        key: Option<&crate::sip::transaction::key::TransactionKey>,
-        owner: CallId,
-    ) {
-        if let Some(key) = key
-            && self.get(key) == Some(&owner)
-        {
-            self.remove(key);
-        }
     }
 }

@@ -109,5 +109,5 @@ pub enum Effect {
     /// Put this to the policy table.
     Ready(Outgoing),
     /// Tell the application.
-    Event(Event),
+    Event(Box<Event>),
 }

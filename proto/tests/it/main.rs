@@ -3,3 +3,4 @@
 mod sip_mutations;
 mod sip_oracle;
 mod sip_torture;
+mod uas;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use async_trait::async_trait;
 use callring_proto::base::ids::{Incarnation, MemberId};
 use callring_proto::cluster::view::{MemberInfo, Metadata};
-use callring_proto::io::CallState;
+use callring_proto::io::{CallState, Summary};
 use serde_json::{Value, json};
 
 use super::*;

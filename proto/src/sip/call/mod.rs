@@ -182,7 +182,7 @@ impl SipCall {
     /// Live transactions.
     #[must_use]
     pub fn transactions(&self) -> usize {
-        self.servers.len() + self.clients.len()
+        self.servers.len().saturating_add(self.clients.len())
     }
 
     /// The key of the INVITE that made the call, while its transaction lives.
@@ -302,8 +302,12 @@ impl SipCall {
             self.dialog.stage = Stage::Ended;
             self.unacked = None;
             self.changed = true;
-            self.effects.push(Effect::Event(Event::Ended(cause)));
+            self.tell(Event::Ended(cause));
         }
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.effects.push(Effect::Event(Box::new(event)));
     }
 
     fn new_id(&mut self) -> u32 {

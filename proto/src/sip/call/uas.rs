@@ -214,20 +214,20 @@ impl SipCall {
             self.unacked = None;
             self.dialog.take_remote_session(ack);
             self.changed = true;
-            self.effects.push(Effect::Event(Event::Ack {
+            self.tell(Event::Ack {
                 message: ack.clone(),
-            }));
+            });
         }
     }
 
     fn open(&mut self, request: Message, flow: &Flow, now: Instant, initial: bool) {
         let message = request.clone();
         let id = self.open_quietly(request, flow, now);
-        self.effects.push(Effect::Event(Event::Request {
+        self.tell(Event::Request {
             id,
             message,
             initial,
-        }));
+        });
     }
 
     fn open_quietly(&mut self, request: Message, flow: &Flow, now: Instant) -> RequestId {
@@ -451,11 +451,11 @@ impl SipCall {
         let method = method.clone();
         self.changed = true;
         if method != Method::Bye {
-            self.effects.push(Effect::Event(Event::Response {
+            self.tell(Event::Response {
                 id,
                 method,
                 message,
-            }));
+            });
             // RFC 3261 12.2.1.2: 481 and 408 end the dialog.
             if matches!(status, 408 | 481) {
                 self.end(Cause::Lost);
