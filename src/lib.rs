@@ -5,6 +5,7 @@
 //! [`NodeConfig`] and talk to it through its [`NodeHandle`].
 
 pub mod admin;
+pub mod apps;
 pub mod config;
 pub mod demo;
 pub mod node;
@@ -13,7 +14,7 @@ pub(crate) mod runtime;
 
 pub use callring_proto as proto;
 pub use node::{
-    AdminService, ClusterConfig, ClusterKey, MembershipPreset, Node, NodeConfig, NodeHandle, Pki,
-    SipListener, StartError,
+    AdminService, ClusterConfig, MembershipPreset, Node, NodeConfig, NodeHandle, Pki, SipListener,
+    StartError,
 };
 pub use runtime::{FabricError, FabricStats, FabricTotals, LinkStats, NodeStats};

@@ -11,17 +11,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use callring_proto::app::AnyApp;
 use callring_proto::base::ids::{MemberId, NodeId};
 use callring_proto::cluster::policy::Replication;
 use callring_proto::cluster::view::{Role, View};
 use callring_proto::io::{Answer, Ask};
+use callring_proto::sip::locator::SealKeys;
 use tokio::sync::watch;
 
 use crate::runtime::{FabricError, FabricStats, NodeStats, Running};
 
 /// Everything a node is told at its start. Plain and already validated in itself; what depends on
 /// the machine (addresses that can be bound, certificates that fit) is found out by [`Node::start`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct NodeConfig {
     /// The node's name: one DNS label, and in a cluster the first DNS name of its certificate.
     pub name: String,
@@ -40,11 +42,11 @@ pub struct NodeConfig {
     /// Replication policy.
     pub replication: Replication,
     /// The key that seals locators, the same at every member. Standalone nodes draw one.
-    pub cluster_key: Option<ClusterKey>,
+    pub cluster_key: Option<SealKeys>,
     /// Hash of the configuration that has to be the same at every member; shown, never acted on.
     pub config_hash: u64,
-    /// The application. To be defined with the core's port; for now it says nothing.
-    pub app: (),
+    /// The application.
+    pub app: Arc<dyn AnyApp>,
     /// How long [`NodeHandle::shutdown`] may take at most.
     pub stop_timeout: Duration,
 }
@@ -93,16 +95,6 @@ impl fmt::Debug for Pki {
         f.debug_struct("Pki")
             .field("cluster_id", &self.cluster_id)
             .finish_non_exhaustive()
-    }
-}
-
-/// The cluster's secret, as the core takes it. Never printed.
-#[derive(Clone)]
-pub struct ClusterKey(pub Bytes);
-
-impl fmt::Debug for ClusterKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ClusterKey(..)")
     }
 }
 

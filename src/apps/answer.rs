@@ -69,7 +69,11 @@ impl Answer {
     fn origin(&self, id: CallId, version: u64) -> Origin {
         // The id of a description must not change with the owner: it is the call's own.
         let id = id.nonce >> 2;
-        Origin { address: self.options.media_address, id, version }
+        Origin {
+            address: self.options.media_address,
+            id,
+            version,
+        }
     }
 
     /// The description that answers `message`, or an offer if it has none. RFC 3264 8: the version
@@ -87,7 +91,11 @@ impl Answer {
         }
         sdp::answer(offered, origin).map_err(|error| {
             // RFC 3261 20.43: 305 incompatible media format, 304 media type not available.
-            let code = if error == sdp::SdpError::NoAudio { 304 } else { 399 };
+            let code = if error == sdp::SdpError::NoAudio {
+                304
+            } else {
+                399
+            };
             Reply::new(488).header("Warning", &format!("{code} callring \"{error}\""))
         })
     }
@@ -154,7 +162,11 @@ impl App for Answer {
 
     fn on_event(&self, call: &mut Call<'_, State>, event: Event) {
         match event {
-            Event::Request { id, message, initial } => {
+            Event::Request {
+                id,
+                message,
+                initial,
+            } => {
                 self.on_request(call, id, &message, initial);
             }
             Event::Timer(RING) => {

@@ -33,7 +33,11 @@ pub struct Origin {
 const PORT: u16 = 9;
 
 fn head(origin: Origin) -> String {
-    let family = if origin.address.is_ipv4() { "IP4" } else { "IP6" };
+    let family = if origin.address.is_ipv4() {
+        "IP4"
+    } else {
+        "IP6"
+    };
     format!(
         "v=0\r\no=callring {} {} IN {family} {address}\r\ns=-\r\nc=IN {family} {address}\r\nt=0 0\r\n",
         origin.id,
@@ -58,7 +62,8 @@ pub fn offer(origin: Origin) -> String {
 pub fn origin_line(description: &[u8]) -> String {
     let text = String::from_utf8_lossy(description);
     let line = text.lines().find(|line| line.starts_with("o="));
-    line.map(|line| line.trim_end().chars().take(128).collect()).unwrap_or_default()
+    line.map(|line| line.trim_end().chars().take(128).collect())
+        .unwrap_or_default()
 }
 
 /// The answer to `offer` (RFC 3264 6): as many streams, the first audio one accepted with its first
@@ -76,19 +81,34 @@ pub fn answer(offer: &[u8], origin: Origin) -> Result<String, SdpError> {
     let mut out = head(origin);
     let (mut streams, mut accepted) = (0, false);
     for (at, line) in lines.iter().enumerate() {
-        let Some(media) = line.strip_prefix("m=") else { continue };
+        let Some(media) = line.strip_prefix("m=") else {
+            continue;
+        };
         let stream = Stream::read(media).ok_or(SdpError::Malformed)?;
         streams += 1;
         if accepted || !stream.is_audio() {
-            let _ = write!(out, "m={} 0 {} {}\r\n", stream.kind, stream.protocol, stream.formats);
+            let _ = write!(
+                out,
+                "m={} 0 {} {}\r\n",
+                stream.kind, stream.protocol, stream.formats
+            );
             continue;
         }
         accepted = true;
         let format = stream.formats.split(' ').next().unwrap_or_default();
-        let _ = write!(out, "m={} {PORT} {} {format}\r\n", stream.kind, stream.protocol);
-        let attributes = lines.iter().skip(at + 1).take_while(|line| !line.starts_with("m="));
+        let _ = write!(
+            out,
+            "m={} {PORT} {} {format}\r\n",
+            stream.kind, stream.protocol
+        );
+        let attributes = lines
+            .iter()
+            .skip(at + 1)
+            .take_while(|line| !line.starts_with("m="));
         for line in attributes {
-            let map = line.strip_prefix("a=rtpmap:").and_then(|rest| rest.split_once(' '));
+            let map = line
+                .strip_prefix("a=rtpmap:")
+                .and_then(|rest| rest.split_once(' '));
             if let Some((number, codec)) = map
                 && number == format
                 && codec.bytes().all(|byte| byte.is_ascii_graphic())
@@ -118,9 +138,16 @@ impl<'a> Stream<'a> {
         let (port, rest) = rest.split_once(' ')?;
         let (protocol, formats) = rest.split_once(' ')?;
         let port = port.split('/').next()?.parse().ok()?;
-        let clean = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
-        ([kind, protocol, formats].into_iter().all(clean) && !formats.is_empty())
-            .then_some(Self { kind, protocol, formats, port })
+        let clean = |text: &str| {
+            text.bytes()
+                .all(|byte| byte.is_ascii_graphic() || byte == b' ')
+        };
+        ([kind, protocol, formats].into_iter().all(clean) && !formats.is_empty()).then_some(Self {
+            kind,
+            protocol,
+            formats,
+            port,
+        })
     }
 
     fn is_audio(&self) -> bool {
@@ -133,13 +160,19 @@ mod tests {
     use super::*;
 
     fn origin() -> Origin {
-        Origin { address: [192, 0, 2, 1].into(), id: 7, version: 1 }
+        Origin {
+            address: [192, 0, 2, 1].into(),
+            id: 7,
+            version: 1,
+        }
     }
 
     fn check(streams: &str, expected: Result<&str, SdpError>) {
         let offer = format!("v=0\r\no=a 1 1 IN IP4 192.0.2.9\r\ns=-\r\nt=0 0\r\n{streams}");
         let answer = answer(offer.as_bytes(), origin());
-        let streams = answer.as_ref().map(|text| &text[text.find("m=").unwrap()..]);
+        let streams = answer
+            .as_ref()
+            .map(|text| &text[text.find("m=").unwrap()..]);
         assert_eq!(streams.map_err(|error| *error), expected, "{streams:?}");
     }
 
@@ -151,7 +184,9 @@ mod tests {
         );
         check(
             "m=video 5000 RTP/AVP 31\r\nm=audio 4000 RTP/SAVP 8\r\nm=audio 4002 RTP/AVP 0\r\n",
-            Ok("m=video 0 RTP/AVP 31\r\nm=audio 9 RTP/SAVP 8\r\na=inactive\r\nm=audio 0 RTP/AVP 0\r\n"),
+            Ok(
+                "m=video 0 RTP/AVP 31\r\nm=audio 9 RTP/SAVP 8\r\na=inactive\r\nm=audio 0 RTP/AVP 0\r\n",
+            ),
         );
     }
 

@@ -21,10 +21,12 @@ mod place;
 pub(crate) mod tree;
 
 use std::hash::Hasher as _;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use callring_proto::app::AnyApp;
 use callring_proto::cluster::policy::{AckPolicy, AlonePolicy, Replication};
 use callring_proto::cluster::view::Role;
 use siphasher::sip::SipHasher24;
@@ -34,6 +36,7 @@ pub(crate) use self::address::is_host;
 use self::draft::Draft;
 pub use self::env::Env;
 pub use self::place::{Place, Problem, Problems};
+use crate::apps::{Answer, AnswerOptions};
 use crate::node::{ClusterConfig, MembershipPreset, NodeConfig, SipListener};
 use crate::pki::Identity;
 
@@ -183,12 +186,34 @@ impl Config {
         hash.finish()
     }
 
+    fn application(&self) -> Arc<dyn AnyApp> {
+        let AppConfig::Answer { ring, hangup_after } = self.app;
+        let address = self.sip.first().map(|listener| {
+            let named = listener.advertise.as_deref().and_then(|name| {
+                let host = name.rsplit_once(':').map_or(name, |(host, _)| host);
+                host.trim_matches(['[', ']']).parse().ok()
+            });
+            named.unwrap_or_else(|| listener.listen.ip())
+        });
+        Arc::new(Answer::new(AnswerOptions {
+            ring,
+            hang_up_after: hangup_after,
+            media_address: address.unwrap_or_else(|| Ipv4Addr::LOCALHOST.into()),
+        }))
+    }
+
     /// What the node is started with. `identity` belongs to the cluster's `pki` directory; a
     /// standalone node has none.
     #[must_use]
     pub fn node(&self, identity: Option<Identity>) -> NodeConfig {
-        let cluster_key = identity.as_ref().map(|identity| identity.secrets.to_key());
+        let cluster_key = identity
+            .as_ref()
+            .and_then(|identity| identity.secrets.seal_keys().ok());
         let cluster = self.cluster.as_ref().zip(identity);
+        let mut replication = self.replication.clone();
+        if cluster.is_none() {
+            replication.copies = 1; // nobody to hold another
+        }
         NodeConfig {
             name: self.name.clone(),
             zone: self.zone.clone(),
@@ -208,10 +233,10 @@ impl Config {
                     .unwrap_or(u16::MAX)
                     .min(check::SHARDS_MAX)
             }),
-            replication: self.replication.clone(),
+            replication,
             cluster_key,
             config_hash: self.shared_hash(),
-            app: (),
+            app: self.application(),
             stop_timeout: self.stop_timeout,
         }
     }

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteArray;
 
 use crate::config::tree::{Document, Section};
-use crate::node::ClusterKey;
 
 /// The secrets of a cluster.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,13 +49,6 @@ impl ClusterSecrets {
                 key: random()?,
             }],
         })
-    }
-
-    /// What the node's core is given: these secrets in postcard, in the order of the fields.
-    #[must_use]
-    pub fn to_key(&self) -> ClusterKey {
-        let bytes = postcard::to_stdvec(self).expect("plain fields into a growing buffer");
-        ClusterKey(bytes.into())
     }
 
     /// The keys as the core's sealer takes them. The error is one line without a secret.

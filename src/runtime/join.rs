@@ -66,6 +66,7 @@ async fn next(asking: &mut JoinSet<Option<YouAre>>, heard: &mut Heard) -> bool {
 
 /// Asks one seed until it answers; none if it is this node itself.
 async fn ask(fabric: Arc<Fabric>, seed: String) -> Option<YouAre> {
+    let mut told = false;
     loop {
         let addresses = resolve(&seed).await;
         if !addresses.is_empty() && addresses.iter().all(|address| *address == fabric.address()) {
@@ -77,7 +78,11 @@ async fn ask(fabric: Arc<Fabric>, seed: String) -> Option<YouAre> {
             }
             match fabric.who_am_i(address).await {
                 Ok(answer) => return Some(answer),
-                Err(error) => tracing::debug!(seed, %address, error, "seed does not answer"),
+                // Often it is not up yet; if it stays so, this says why.
+                Err(error) if !std::mem::replace(&mut told, true) => {
+                    tracing::info!(seed, %address, error, "seed does not answer yet");
+                }
+                Err(_) => {}
             }
         }
         sleep(RETRY).await;

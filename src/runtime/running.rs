@@ -8,12 +8,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
+use callring_proto::base::flow::Transport;
 use callring_proto::base::ids::NodeId;
 use callring_proto::base::rng::Seed;
 use callring_proto::cluster::membership::{Identity, MembershipConfig, NAME_BYTES_MAX};
 use callring_proto::cluster::view::{Metadata, View};
 use callring_proto::io::{Answer, Ask};
-use callring_proto::shard::{Shard, ShardConfig};
+use callring_proto::shard::{Listener, Shard, ShardConfig};
+use callring_proto::sip::locator::{SealKey, SealKeys, Sealer};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
@@ -111,6 +113,20 @@ impl Running {
             stop_timeout: config.stop_timeout,
             stopping: tokio::sync::Mutex::new(false),
         };
+        let named: Vec<Listener> = sip
+            .iter()
+            .map(|(_, advertise)| Listener {
+                transport: Transport::Udp,
+                advertise: advertise.clone(),
+            })
+            .collect();
+        let keys = match config.cluster_key.clone() {
+            Some(keys) => keys,
+            None => drawn_keys()?,
+        };
+        let sealer = Sealer::new(keys).map_err(|error| StartError::Config(error.to_string()))?;
+        let sealer = Arc::new(sealer);
+        let alone = Arc::new(View::new(0, me, Vec::new()));
         let mut sockets = by_shard(listeners, config.shards);
         for (shard, queues) in (0..config.shards).zip(queues) {
             let thread = ShardThread {
@@ -123,10 +139,13 @@ impl Running {
                 counters: counters.clone(),
             };
             let core = ShardConfig {
-                me,
                 shard,
                 shards: config.shards,
+                listeners: named.clone(),
                 replication: config.replication.clone(),
+                sealer: Arc::clone(&sealer),
+                app: Arc::clone(&config.app),
+                view: Arc::clone(&alone),
                 seed: seed()?,
             };
             let (build, failed) = (build.clone(), failed.clone());
@@ -351,6 +370,23 @@ fn preset(cluster: Option<&ClusterConfig>) -> MembershipConfig {
         Some(MembershipPreset::Lan) | None => MembershipConfig::lan(),
         Some(MembershipPreset::Wan) => MembershipConfig::wan(),
     }
+}
+
+/// Keys of a standalone node: nobody else ever opens what it seals.
+fn drawn_keys() -> Result<SealKeys, StartError> {
+    let mut bytes = [[0; 32]; 2];
+    for half in &mut bytes {
+        *half = seed()?;
+    }
+    let [key, secrets] = bytes;
+    let (position, stateless) = secrets.split_at(16);
+    let half = |bytes: &[u8]| <[u8; 16]>::try_from(bytes).unwrap_or_default();
+    Ok(SealKeys {
+        current: SealKey { id: 0, key },
+        previous: None,
+        position_secret: half(position),
+        stateless_secret: half(stateless),
+    })
 }
 
 fn own_metadata(config: &NodeConfig, sip: &[(SocketAddr, Arc<str>)]) -> Metadata {

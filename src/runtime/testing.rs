@@ -18,6 +18,7 @@ pub(crate) struct Ca {
 
 impl Ca {
     pub(crate) fn new(cluster: &str) -> Self {
+        logs();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -59,6 +60,14 @@ impl Ca {
         config.alpn_protocols = vec![format!("callring/1/{cluster}").into_bytes()];
         quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(config).unwrap()))
     }
+}
+
+/// Logs of a failing test, as `RUST_LOG` has them.
+fn logs() {
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    let logs = tracing_subscriber::fmt().with_env_filter(filter);
+    // Another test was first.
+    let _ = logs.with_test_writer().try_init();
 }
 
 /// Waits until `true_now`, at most ten seconds.

@@ -124,7 +124,7 @@ fn config(name: &str) -> NodeConfig {
         },
         cluster_key: None,
         config_hash: 42,
-        app: (),
+        app: Arc::new(crate::apps::Answer::default()),
         stop_timeout: Duration::from_secs(10),
     }
 }

@@ -158,7 +158,7 @@ mod tests {
     fn format_one_is_frozen() {
         let bytes = Greeting::Hello(hello()).encode();
         let golden: &[u8] = &[
-            0xCA, 0x11, 0x0E, 1, 0, 22, // head
+            0xCA, 0x11, 0x0E, 1, 0, 21, // head
             2, 5, b's', b'i', b'p', b'-', b'1', 3, 9, // variant, name, incarnation
             0, 10, 0, 0, 1, 0x94, 0x37, // address: IPv4, port as varint
             2, 1, 1, 5, 2, // shards, versions, session, known

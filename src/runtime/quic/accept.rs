@@ -68,36 +68,24 @@ async fn handshake(fabric: &Fabric, incoming: quinn::Incoming) -> Option<quinn::
     };
     match accepted {
         Ok(connection) => Some(connection),
-        Err(error) if is_stranger(&error) => {
-            refuse(fabric, remote, &error);
-            None
-        }
-        // The other end went away, or this one stops.
         Err(error) => {
-            tracing::debug!(%remote, %error, "handshake not finished");
+            match tls::distrust(&error) {
+                Some(reason) => refuse(fabric, remote, &reason),
+                // The other end went away, or this one stops.
+                None => tracing::debug!(%remote, %error, "handshake not finished"),
+            }
             None
         }
     }
 }
 
-/// Whether TLS at either end turned the other away.
-fn is_stranger(error: &quinn::ConnectionError) -> bool {
-    let code = match error {
-        quinn::ConnectionError::TransportError(error) => error.code,
-        quinn::ConnectionError::ConnectionClosed(close) => close.error_code,
-        _ => return false,
-    };
-    // RFC 9001 4.8: TLS alerts.
-    (0x100..0x200).contains(&u64::from(code))
-}
-
-fn refuse(fabric: &Fabric, remote: SocketAddr, error: &quinn::ConnectionError) {
+fn refuse(fabric: &Fabric, remote: SocketAddr, reason: &str) {
     fabric.counters.handshakes_refused.one();
     let now = fabric.clock.now();
     if let Some(passed_over) = fabric.table().complain(now) {
         tracing::warn!(
             %remote,
-            reason = %error,
+            reason,
             passed_over,
             "someone who is no member of this cluster knocks at the cluster port"
         );
@@ -113,8 +101,7 @@ async fn greet(
     let node = NodeId::of(&name);
     let (mut send, mut receive) = timeout(HELLO_TIMEOUT, connection.accept_bi())
         .await
-        .map_err(|_| HelloError::Late)?
-        .map_err(|error| HelloError::Connection(error.to_string()))?;
+        .map_err(|_| HelloError::Late)??;
     match hello::read(&mut receive).await? {
         Greeting::WhoAmI => {
             let answer = {

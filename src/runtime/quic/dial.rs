@@ -28,10 +28,26 @@ pub(super) async fn run(fabric: Arc<Fabric>, address: SocketAddr) {
         Err(error) => {
             fabric.counters.dials_failed.one();
             tracing::debug!(%address, %error, "dialled in vain");
-            if let HelloError::Refused(HelloRefusal::Superseded { by }) = error {
-                let _ = fabric.events.send(FabricEvent::Superseded(by)).await;
+            match error {
+                HelloError::Refused(HelloRefusal::Superseded { by }) => {
+                    let _ = fabric.events.send(FabricEvent::Superseded(by)).await;
+                }
+                HelloError::Distrust(reason) => complain(&fabric, address, &reason),
+                _ => {}
             }
         }
+    }
+}
+
+fn complain(fabric: &Fabric, address: SocketAddr, reason: &str) {
+    let now = fabric.clock.now();
+    if let Some(passed_over) = fabric.table().complain(now) {
+        tracing::warn!(
+            %address,
+            reason,
+            passed_over,
+            "whoever listens there is no member of this node's cluster"
+        );
     }
 }
 
@@ -44,16 +60,25 @@ async fn connect(fabric: &Fabric, address: SocketAddr) -> Result<quinn::Connecti
     timeout(HELLO_TIMEOUT, connecting)
         .await
         .map_err(|_| HelloError::Late)?
-        .map_err(|error| HelloError::Connection(error.to_string()))
+        .map_err(HelloError::from)
 }
 
 async fn greet(fabric: &Fabric, address: SocketAddr) -> Result<Greeted, HelloError> {
     let connection = connect(fabric, address).await?;
     let greeted = greet_on(fabric, address, &connection).await;
-    if greeted.is_err() {
+    greeted.map_err(|error| {
+        let error = explain(&connection, error);
         link::close(&connection, CloseCode::Refused, "no link");
-    }
-    greeted
+        error
+    })
+}
+
+/// In TLS 1.3 the dialling side is done before the other has looked at its certificate, so a refusal
+/// shows up only as a greeting that comes to nothing.
+fn explain(connection: &quinn::Connection, error: HelloError) -> HelloError {
+    let reason = connection.close_reason();
+    let distrust = reason.as_ref().and_then(tls::distrust);
+    distrust.map_or(error, HelloError::Distrust)
 }
 
 async fn greet_on(
@@ -78,10 +103,7 @@ async fn greet_on(
         let known = table.latest(node).map_or(0, |life| life.number);
         (life, own_hello(fabric, life, table.floor(node), known))
     };
-    let (mut send, mut receive) = connection
-        .open_bi()
-        .await
-        .map_err(|error| HelloError::Connection(error.to_string()))?;
+    let (mut send, mut receive) = connection.open_bi().await?;
     hello::write(&mut send, &Greeting::Hello(ours)).await?;
     let theirs = match hello::read(&mut receive).await? {
         Greeting::Welcome(hello) => hello,
@@ -111,10 +133,7 @@ pub(super) async fn who_am_i(fabric: &Fabric, address: SocketAddr) -> Result<You
         if NodeId::of(&name) == fabric.node {
             return Err(HelloError::Refused(HelloRefusal::Yourself));
         }
-        let (mut send, mut receive) = connection
-            .open_bi()
-            .await
-            .map_err(|error| HelloError::Connection(error.to_string()))?;
+        let (mut send, mut receive) = connection.open_bi().await?;
         hello::write(&mut send, &Greeting::WhoAmI).await?;
         match hello::read(&mut receive).await? {
             Greeting::YouAre { known, me } => Ok(YouAre {
@@ -124,7 +143,7 @@ pub(super) async fn who_am_i(fabric: &Fabric, address: SocketAddr) -> Result<You
             _ => Err(HelloError::Unexpected),
         }
     };
-    let known = asked.await;
+    let known = asked.await.map_err(|error| explain(&connection, error));
     link::close(&connection, CloseCode::Refused, "thanks");
     known
 }

@@ -9,6 +9,8 @@ use callring_proto::base::ids::{Incarnation, NodeId};
 use callring_proto::wire::{Greeting, HELLO_HEAD_BYTES, Hello, HelloRefusal, VERSION, VERSION_MIN};
 use tokio::time::timeout;
 
+use super::tls;
+
 /// How long an exchange of greetings may take.
 pub(super) const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -29,6 +31,17 @@ pub(super) enum HelloError {
     Linked,
     #[error("connection: {0}")]
     Connection(String),
+    #[error("no trust: {0}")]
+    Distrust(String),
+}
+
+impl From<quinn::ConnectionError> for HelloError {
+    fn from(error: quinn::ConnectionError) -> Self {
+        match tls::distrust(&error) {
+            Some(reason) => Self::Distrust(reason),
+            None => Self::Connection(error.to_string()),
+        }
+    }
 }
 
 pub(super) async fn write(

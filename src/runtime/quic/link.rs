@@ -4,6 +4,8 @@
 //!  shards --lane queue--> lane writer ==bidirectional stream==> lane reader --> shard queue (waits)
 //!  shards --short queue-> short writer ==one-way streams=====> short readers -> shard queue (waits)
 //! ```
+//! Frames that are no lane's are one-way messages of the core, its answers too, so they travel on
+//! one-way streams, as many on one as are waiting; only the admin's requests need a way back.
 //! Every queue is bounded: a full lane closes the link, because a gap in a lane can't be repaired
 //! and a new session resends present state; a full short queue drops. Any byte that is no frame
 //! closes the link. Frames are read no further than their header.

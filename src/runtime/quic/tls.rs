@@ -167,6 +167,28 @@ pub(super) fn peer_name(connection: &quinn::Connection) -> Option<String> {
     name_of(chain.first()?)
 }
 
+/// Why TLS at either end turned the other away, in this node's own words: a stranger's text does
+/// not get into the log. None if it was not TLS.
+pub(super) fn distrust(error: &quinn::ConnectionError) -> Option<String> {
+    // RFC 9001 4.8: the codes of TLS alerts. RFC 8446 6: their numbers.
+    let alert = |code: quinn::TransportErrorCode| {
+        let code = u64::from(code);
+        (0x100..0x200).contains(&code).then(|| code - 0x100)
+    };
+    match error {
+        quinn::ConnectionError::TransportError(error) => Some(match alert(error.code)? {
+            116 => "it shows no certificate".into(),
+            120 => "it belongs to a cluster of another name".into(),
+            _ => error.reason.clone(),
+        }),
+        quinn::ConnectionError::ConnectionClosed(close) => Some(match alert(close.error_code)? {
+            120 => "it belongs to a cluster of another name".into(),
+            alert => format!("it does not trust this node's certificate (TLS alert {alert})"),
+        }),
+        _ => None,
+    }
+}
+
 /// The first DNS name of a certificate.
 fn name_of(certificate: &CertificateDer<'_>) -> Option<String> {
     let parsed = webpki::EndEntityCert::try_from(certificate).ok()?;
