@@ -1,3 +1,6 @@
 //! Simulator, invariants, real-process tests and the referee.
 
+pub mod arena;
+pub mod binary;
+pub mod namespace;
 pub mod referee;
