@@ -29,14 +29,14 @@ pub struct Plan {
     pub copies: u8,
     /// `none`, `one` or `all`.
     pub ack: &'static str,
+    /// How long a member may say nothing before it counts as silent, if not the default.
+    pub silence: Option<Duration>,
     /// Shards per node.
     pub shards: u16,
     /// How long `answer` rings.
     pub ring: Duration,
     /// When `answer` hangs up, in seconds from its answer.
     pub hangup_after_s: Option<u64>,
-    /// Lines that are added to the configuration file.
-    pub extra: String,
 }
 
 impl Plan {
@@ -47,10 +47,10 @@ impl Plan {
             binary,
             copies: 2,
             ack: "one",
+            silence: None,
             shards: 1,
             ring: Duration::ZERO,
             hangup_after_s: None,
-            extra: String::new(),
         }
     }
 }
@@ -103,7 +103,7 @@ impl Cluster {
         let pki = self.dir.path().join("pki");
         pki::issue(&pki, &name, &["127.0.0.1".into()], SystemTime::now())
             .map_err(io::Error::other)?;
-        let node = self.spawn(&name, &pki)?;
+        let node = self.spawn(&name, &name, &pki)?;
         self.nodes.push(node);
         Ok(self.nodes.len() - 1)
     }
@@ -113,7 +113,7 @@ impl Cluster {
     /// # Errors
     /// If it does not become ready.
     pub fn stranger(&self, name: &str, pki: &Path) -> io::Result<NodeProcess> {
-        self.spawn(name, pki)
+        self.spawn(&format!("stranger-{name}"), name, pki)
     }
 
     /// Waits until every running node sees every running node alive.
@@ -234,10 +234,10 @@ impl Cluster {
         }
     }
 
-    fn spawn(&self, name: &str, pki: &Path) -> io::Result<NodeProcess> {
-        let config = self.dir.path().join(format!("{name}.toml"));
+    fn spawn(&self, file: &str, name: &str, pki: &Path) -> io::Result<NodeProcess> {
+        let config = self.dir.path().join(format!("{file}.toml"));
         std::fs::write(&config, self.config(name, pki))?;
-        let log = self.dir.path().join(format!("{name}.log"));
+        let log = self.dir.path().join(format!("{file}.log"));
         NodeProcess::start(&self.brood, &self.plan.binary, &config, &log, READY)
     }
 
@@ -252,14 +252,16 @@ impl Cluster {
             ack,
             shards,
             ring,
-            extra,
             ..
         } = &self.plan;
+        let silence = self.plan.silence.map_or_else(String::new, |silence| {
+            format!("silence_ms = {}\n", silence.as_millis())
+        });
         let mut text = format!(
             "[node]\nname = \"{name}\"\nshards = {shards}\n\
              [[sip.listener]]\nlisten = \"udp://127.0.0.1:0\"\n\
              [cluster]\nlisten = \"127.0.0.1:0\"\nseeds = [{}]\npki = {:?}\n\
-             [replication]\ncopies = {copies}\nack = \"{ack}\"\n\
+             [replication]\ncopies = {copies}\nack = \"{ack}\"\n{silence}\
              [admin]\nlisten = \"127.0.0.1:0\"\n\
              [app]\nkind = \"answer\"\nring_ms = {}\n",
             seeds.join(", "),
@@ -270,7 +272,6 @@ impl Cluster {
             // Writing to a String never fails.
             let _ = writeln!(text, "hangup_after_s = {after}");
         }
-        text.push_str(extra);
         text
     }
 }
