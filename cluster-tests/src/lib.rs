@@ -4,3 +4,4 @@ pub mod arena;
 pub mod binary;
 pub mod namespace;
 pub mod referee;
+pub mod sipp;
