@@ -1,7 +1,7 @@
 //! SIPp as the client: sets calls up at a rate and leaves them, saying which were answered. What
 //! it set up, a phone on the same address carries on.
 //!
-//! Must not know: clusters.
+//! May touch: signals by process id. Must not know: clusters.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use callring::demo::phone::Adopted;
 use callring::proto::sip::NameAddr;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// A run of SIPp.
 #[derive(Debug)]
@@ -62,13 +63,14 @@ impl Sipp {
         Self { child, local, log }
     }
 
-    /// Waits for its end. Its address, and the dialogs whose 200 it saw.
+    /// Stops it at once. Its address, and the dialogs whose 200 it saw.
     ///
     /// # Panics
-    /// If it cannot be waited for or left no readable log.
+    /// If it cannot be stopped or left no readable log.
     #[must_use]
-    pub fn finish(mut self) -> (SocketAddr, Vec<Adopted>) {
-        // It fails when a call does, and calls to a dead node do.
+    pub fn stop(mut self) -> (SocketAddr, Vec<Adopted>) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("a process id"), Signal::INT).expect("a child takes signals");
         self.child.wait().expect("SIPp is waited for");
         let log = std::fs::read_to_string(&self.log).expect("SIPp wrote its log");
         let dialogs = log
