@@ -31,10 +31,15 @@ pub struct Arena {
     _turn: MutexGuard<'static, ()>,
 }
 
-/// What a cluster of these tests has in common, unless a test says otherwise.
+/// What a cluster of these tests has in common, unless a test says otherwise. `CALLRING_TEST_LOG`
+/// sets the level of its logs, which stay behind when a test fails.
 #[must_use]
 pub fn plan() -> Plan {
-    Plan::new(binary::callring())
+    let mut plan = Plan::new(binary::callring());
+    if let Ok(level) = std::env::var("CALLRING_TEST_LOG") {
+        plan.log_level = level;
+    }
+    plan
 }
 
 impl Arena {
@@ -203,6 +208,15 @@ impl Arena {
             let verdict = judge(&phone.capture(), &listeners);
             say(&verdict.to_string());
             verdict.expect_clean();
+        }
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let dir = self.cluster.keep_dir();
+            say(&format!("logs and configuration are in {}", dir.display()));
         }
     }
 }

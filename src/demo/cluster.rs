@@ -33,6 +33,8 @@ pub struct Plan {
     pub silence: Option<Duration>,
     /// Shards per node.
     pub shards: u16,
+    /// The level of the logs.
+    pub log_level: String,
     /// How long `answer` rings.
     pub ring: Duration,
     /// When `answer` hangs up, in seconds from its answer.
@@ -49,6 +51,7 @@ impl Plan {
             ack: "one",
             silence: None,
             shards: 1,
+            log_level: "info".into(),
             ring: Duration::ZERO,
             hangup_after_s: None,
         }
@@ -225,6 +228,12 @@ impl Cluster {
         self.dir.path()
     }
 
+    /// Leaves the directory behind, for whoever wants to read the logs. Says where.
+    pub fn keep_dir(&mut self) -> PathBuf {
+        self.dir.1 = true;
+        self.dir.path().to_owned()
+    }
+
     /// What another thread ends the cluster with, in the middle of anything.
     #[must_use]
     pub fn emergency(&self) -> Emergency {
@@ -238,7 +247,10 @@ impl Cluster {
         let config = self.dir.path().join(format!("{file}.toml"));
         std::fs::write(&config, self.config(name, pki))?;
         let log = self.dir.path().join(format!("{file}.log"));
-        NodeProcess::start(&self.brood, &self.plan.binary, &config, &log, READY)
+        let Plan {
+            binary, log_level, ..
+        } = &self.plan;
+        NodeProcess::start(&self.brood, binary, &config, log_level, &log, READY)
     }
 
     fn config(&self, name: &str, pki: &Path) -> String {
@@ -292,9 +304,10 @@ impl Emergency {
     }
 }
 
-/// A directory of our own under the system's temporary one, open to nobody else.
+/// A directory of our own under the system's temporary one, open to nobody else, and whether it is
+/// to stay.
 #[derive(Debug)]
-pub struct TempDir(PathBuf);
+pub struct TempDir(PathBuf, bool);
 
 impl TempDir {
     /// Makes one with a name nobody has used.
@@ -308,7 +321,7 @@ impl TempDir {
         let name = format!("callring-{}-{stamp:x}", std::process::id());
         let path = std::env::temp_dir().join(name);
         std::fs::DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Self(path))
+        Ok(Self(path, false))
     }
 
     /// Where it is.
@@ -320,7 +333,9 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        // Nothing that could be done about it here.
-        let _ = std::fs::remove_dir_all(&self.0);
+        if !self.1 {
+            // Nothing that could be done about it here.
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
     }
 }

@@ -107,6 +107,7 @@ impl NodeProcess {
         brood: &Brood,
         binary: &Path,
         config: &Path,
+        log_level: &str,
         log: &Path,
         patience: Duration,
     ) -> io::Result<Self> {
@@ -115,6 +116,7 @@ impl NodeProcess {
             .arg("node")
             .arg("--config")
             .arg(config)
+            .args(["--log-level", log_level])
             // A shell's settings for a node of its own are not meant for these.
             .env_clear()
             .stdin(Stdio::null())
@@ -287,6 +289,7 @@ mod tests {
             &Brood::default(),
             Path::new("/bin/false"),
             &log,
+            "info",
             &log,
             patience,
         );

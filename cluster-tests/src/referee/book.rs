@@ -138,6 +138,22 @@ impl<'a> Book<'a> {
         down.is_some_and(|down| self.epoch + at >= down)
     }
 
+    /// A call's messages, one a line, for people.
+    pub(super) fn tell(&self, story: &Story) -> String {
+        let line = |seen: &Seen| {
+            let arrow = match seen.direction {
+                Direction::Sent => "->",
+                Direction::Received => "<-",
+            };
+            let node = self.node(seen.remote);
+            let node = node.map_or("?", |node| node.node.as_str());
+            let cseq = seen.message.cseq_number();
+            let at = seen.at.as_secs_f64() * 1e3;
+            format!("\n  {at:10.1} ms {arrow} {node}: {} ({cseq})", seen.name())
+        };
+        story.seen.iter().map(line).collect()
+    }
+
     fn admit(&self, packet: &Packet) -> Result<Seen, Violation> {
         let broken = |rule, text: String| Violation {
             rule,

@@ -101,6 +101,8 @@ pub struct Verdict {
     pub dialogs: usize,
     /// What was wrong, in the order it happened.
     pub violations: Vec<Violation>,
+    /// All that was seen of the first call with a violation, one message a line.
+    pub story: String,
 }
 
 impl Verdict {
@@ -117,6 +119,7 @@ impl fmt::Display for Verdict {
             datagrams,
             dialogs,
             violations,
+            story,
         } = self;
         let count = violations.len();
         write!(
@@ -135,6 +138,9 @@ impl fmt::Display for Verdict {
         if count > 20 {
             write!(f, "\n  ...")?;
         }
+        if count > 0 {
+            write!(f, "\nthe first of them in full:{story}")?;
+        }
         Ok(())
     }
 }
@@ -148,9 +154,12 @@ pub fn judge(capture: &Capture, nodes: &[Listener]) -> Verdict {
         address::judge(&book, story, &mut violations);
     }
     violations.sort_by_key(|violation| violation.at);
+    let first = violations.first().map(|violation| &violation.call_id);
+    let story = first.and_then(|call_id| book.stories.get(call_id));
     Verdict {
         datagrams: capture.packets.len(),
         dialogs: book.stories.len(),
+        story: story.map_or_else(String::new, |story| book.tell(story)),
         violations,
     }
 }
