@@ -17,6 +17,8 @@ pub mod policy;
 mod replica;
 pub mod ring;
 pub mod stats;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
 pub use engine::{Cluster, Sabotage};
