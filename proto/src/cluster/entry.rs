@@ -90,6 +90,9 @@ pub(super) struct Owned<H> {
     pub(super) committed: Version,
     /// The version that began the change of replicas, while there is one (rule 17).
     pub(super) change: Option<Version>,
+    /// Holders of copies that the record does not list, known from the claim: the former owner, and
+    /// whoever was left behind by an earlier change. Released when the present change is through.
+    pub(super) stray: Members,
     pub(super) gate: Gate<H>,
     /// Brought while activating.
     pub(super) queue: Queue,
@@ -129,8 +132,13 @@ pub(super) struct Claiming {
     pub(super) best: Copy,
     pub(super) asked: Members,
     pub(super) granted: Members,
-    /// Granted without a record where there had been one (rule 13).
-    pub(super) lapsed: Members,
+    /// Granted without a record, for copies up to this position were released (rule 13).
+    pub(super) lapsed: SmallVec<[(MemberId, (Ballot, Version)); 2]>,
+    /// Granted with a record.
+    pub(super) holders: Members,
+    /// Ask everybody: a ballot above our copy's is known, and whoever has its record may be
+    /// anywhere.
+    pub(super) wide: bool,
     pub(super) queue: Queue,
     pub(super) since: Instant,
 }

@@ -156,6 +156,13 @@ impl Liveness {
         self.pulses.get(&peer).is_some_and(|pulse| pulse.silent)
     }
 
+    /// Whether `peer` was ever heard.
+    #[must_use]
+    pub fn was_heard(&self, peer: Peer) -> bool {
+        let pulse = self.pulses.get(&peer);
+        pulse.is_some_and(|pulse| pulse.heard.is_some())
+    }
+
     /// Whether `peer` has echoed a stamp at or after `since`.
     #[must_use]
     pub fn echoed_since(&self, peer: Peer, since: Instant) -> bool {

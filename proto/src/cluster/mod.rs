@@ -14,6 +14,7 @@ pub mod liveness;
 pub mod membership;
 mod own;
 pub mod policy;
+mod release;
 mod replica;
 pub mod ring;
 pub mod stats;

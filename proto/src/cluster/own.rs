@@ -14,7 +14,7 @@ use super::policy::AckPolicy;
 use crate::base::ids::{Ballot, CallId, MemberId, Version};
 use crate::base::limits::{CSEQ_LEASE, T1_X64};
 use crate::base::time::Instant;
-use crate::wire::{Ack, Frame, Members, Record, Release};
+use crate::wire::{Ack, Members, Record};
 
 /// Which outputs of a call wait for which version, by kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,7 @@ impl<H> Cluster<H> {
             acked: SmallVec::new(),
             committed: 0,
             change: None,
+            stray: Members::new(),
             gate: Gate::default(),
             queue: Queue::default(),
             ended_at: None,
@@ -204,7 +205,12 @@ impl<H> Cluster<H> {
         }
         for member in listed {
             let peer = self.peer(member, key);
-            self.lanes.entry(peer).or_default().want(key);
+            let lane = self.lanes.entry(peer).or_default();
+            lane.want(key);
+            if lane.session().is_none() {
+                // An ack is due all the same: no link for `silence` is silence.
+                self.liveness.ask(peer, now);
+            }
             self.watch(member, key);
         }
         self.advance_owned(key, now);
@@ -490,22 +496,15 @@ impl<H> Cluster<H> {
         };
         owned.change = None;
         let (ballot, members) = (owned.record.ballot, owned.record.members.clone());
+        let stray = std::mem::take(&mut owned.stray);
         let left: Members = std::mem::take(&mut owned.record.old)
             .into_iter()
+            .chain(stray)
             .filter(|old| !members.contains(old))
             .collect();
         self.bump(key, now);
         for member in left {
-            let release = Release {
-                key,
-                ballot,
-                version: change,
-            };
-            let peer = self.peer(member, key);
-            self.lanes
-                .entry(peer)
-                .or_default()
-                .say(Frame::Release(release));
+            self.release_copy(member, key, (ballot, change), now);
         }
     }
 
@@ -551,19 +550,10 @@ impl<H> Cluster<H> {
         let (ballot, version) = (owned.record.ballot, owned.record.version);
         let listed: Members = owned.record.listed().collect();
         for member in listed {
-            let release = Release {
-                key,
-                ballot,
-                version,
-            };
-            let peer = self.peer(member, key);
-            self.lanes
-                .entry(peer)
-                .or_default()
-                .say(Frame::Release(release));
+            self.release_copy(member, key, (ballot, version), now);
         }
         self.entries.remove(&key);
-        self.had.insert(key);
+        self.had.insert(key, (ballot, version));
         self.effect(Effect::Yielded { key });
     }
 }

@@ -41,7 +41,7 @@ pub(super) enum Event {
 enum Due {
     Node(usize, MemberId, Event),
     Link(usize, usize),
-    Resume(usize),
+    Resume(usize, MemberId, Instant),
     Mend(usize, usize),
     Script(usize),
 }
@@ -50,9 +50,10 @@ pub(super) struct Node {
     pub(super) member: MemberId,
     pub(super) cluster: Option<Cluster<Told>>,
     pub(super) logs: BTreeMap<CallId, Log>,
-    /// World time minus node time: clocks have nothing in common.
+    /// Node time minus world time: clocks have nothing in common.
     skew: Duration,
     pub(super) paused: bool,
+    paused_at: Instant,
     backlog: Vec<Event>,
     sessions: BTreeMap<MemberId, u64>,
     beliefs: BTreeMap<NodeId, (MemberId, MemberState)>,
@@ -124,6 +125,7 @@ impl World {
                 logs: BTreeMap::new(),
                 skew: Duration::ZERO,
                 paused: false,
+                paused_at: Instant::START,
                 backlog: Vec::new(),
                 sessions: BTreeMap::new(),
                 beliefs: BTreeMap::new(),
@@ -165,7 +167,7 @@ impl World {
     }
 
     fn node_now(&self, nth: usize) -> Instant {
-        self.now - self.nodes[nth].skew
+        self.now + self.nodes[nth].skew
     }
 
     fn next_timeout(&self) -> Option<(Instant, usize)> {
@@ -174,7 +176,7 @@ impl World {
             .filter(|(_, node)| !node.paused)
             .filter_map(|(nth, node)| {
                 let deadline = node.cluster.as_ref()?.next_deadline()?;
-                Some((deadline + node.skew, nth))
+                Some((deadline - node.skew, nth))
             })
             .min()
     }
@@ -246,7 +248,12 @@ impl World {
                 }
             }
             Due::Link(one, other) => self.link(one, other),
-            Due::Resume(nth) => self.resume(nth),
+            Due::Resume(nth, member, since) => {
+                let node = &self.nodes[nth];
+                if (node.member, node.paused_at) == (member, since) {
+                    self.resume(nth);
+                }
+            }
             Due::Mend(from, to) => self.mend(from, to),
             Due::Script(nth) => self.woken.push(nth),
         }
@@ -263,7 +270,9 @@ impl World {
         match event {
             Event::Frame(parcel) => {
                 if node.sessions.get(&parcel.from) != Some(&parcel.session) {
-                    return; // the link it travelled on is gone
+                    let line = || format!("node{nth}: the link of {parcel:?} is gone");
+                    self.note(None, line);
+                    return;
                 }
                 let (address, frame) = wire::decode(&parcel.bytes).expect("a frame of ours");
                 if self.verbose {
@@ -333,7 +342,9 @@ impl World {
                 let target = self.nodes.iter().position(|node| node.member == to);
                 let session = self.nodes[nth].sessions.get(&to).copied();
                 let (Some(target), Some(session)) = (target, session) else {
-                    return; // no link: lost
+                    let key = key_of(&frame);
+                    self.note(key, || format!("node{nth} has no link to {to:?}: {frame:?} is lost"));
+                    return;
                 };
                 let bytes = wire::encode(address, &frame);
                 assert_eq!(wire::decode(&bytes), Ok((address, frame)));
@@ -493,6 +504,8 @@ impl World {
         };
         node.skew = skew;
         node.paused = false;
+        // Its links come up one by one; nobody is at fault for that.
+        node.lame_until = self.now + news * 2 + MS * 400;
         node.beliefs.clear();
         node.sessions.clear();
         node.silent.clear();
@@ -549,7 +562,8 @@ impl World {
         self.fault(format!("pause {member:?}"));
         self.nodes[nth].paused = true;
         self.nodes[nth].lame_until = self.now + span + MS * 400;
-        self.at(self.now + span, Due::Resume(nth));
+        self.nodes[nth].paused_at = self.now;
+        self.at(self.now + span, Due::Resume(nth, member, self.now));
     }
 
     fn resume(&mut self, nth: usize) {
@@ -695,6 +709,29 @@ impl World {
             && owned.record.members.iter().all(|member| {
                 owned.acked(*member) == Some(owned.record.version)
             })
+    }
+
+    /// Who is what to the call, in words.
+    pub(super) fn describe(&self, key: CallId) -> String {
+        let nodes = self.nodes.iter().enumerate();
+        let lines = nodes.map(|(nth, node)| {
+            let Some(cluster) = &node.cluster else {
+                return format!("node{nth} is down");
+            };
+            let entry = cluster.entries.get(&key);
+            let what = match entry.map(|entry| &entry.role) {
+                None => "knows nothing".into(),
+                Some(Role::None) => "holds a promise".into(),
+                Some(Role::Copy(copy)) => format!("holds a copy of {:?}", copy.record),
+                Some(Role::Claiming(claiming)) => format!("claims {claiming:?}"),
+                Some(Role::Owned(owned)) => format!(
+                    "owns {:?} {:?}, acked {:?}, change {:?}, committed {}",
+                    owned.stage, owned.record, owned.acked, owned.change, owned.committed
+                ),
+            };
+            format!("node{nth} {:?} {what}; silent to it: {:?}", node.member, node.silent)
+        });
+        lines.collect::<Vec<_>>().join("\n")
     }
 
     /// Everything told is owned and replicated as it should be; faults so far are over.
