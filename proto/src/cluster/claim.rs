@@ -86,6 +86,7 @@ impl<H> Cluster<H> {
             best: copy.clone(),
             copy,
             asked: Members::new(),
+            asked_at: now,
             granted: Members::new(),
             lapsed: SmallVec::new(),
             holders: Members::new(),
@@ -138,7 +139,10 @@ impl<H> Cluster<H> {
             self.send(*member, key, Frame::Claim(Claim { key, ballot }));
         }
         if let Some(claiming) = self.claiming_mut(key) {
-            claiming.asked.extend(whom);
+            let fresh = whom.iter().filter(|member| !claiming.asked.contains(member));
+            let fresh: Members = fresh.copied().collect();
+            claiming.asked.extend(fresh);
+            claiming.asked_at = now;
         }
         self.wake_at(now + REPEAT, Wake::Key(key));
     }
@@ -223,7 +227,7 @@ impl<H> Cluster<H> {
             self.activate(key, now);
             return;
         }
-        let (since, asked) = (claiming.since, claiming.asked.len());
+        let (since, asked_at) = (claiming.since, claiming.asked_at);
         if now.since(since) >= GIVE_UP {
             let ballot = self
                 .claiming(key)
@@ -234,8 +238,7 @@ impl<H> Cluster<H> {
         for member in must {
             self.watch(member, key);
         }
-        let repeat = u32::try_from(now.since(since).as_millis() / REPEAT.as_millis());
-        if repeat.unwrap_or(0) > 0 && asked > 0 {
+        if now.since(asked_at) >= REPEAT {
             self.ask_promises(key, true, now);
         }
     }

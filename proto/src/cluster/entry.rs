@@ -24,8 +24,11 @@ pub(super) struct Brought {
 pub(super) struct Queue(Vec<Brought>);
 
 impl Queue {
-    /// Whether there was room.
+    /// Whether there was room. What came again while it waits is one message.
     pub(super) fn push(&mut self, brought: Brought) -> bool {
+        if self.0.iter().any(|known| known.message == brought.message) {
+            return true;
+        }
         let room = self.0.len() < QUEUED_INPUTS_PER_CALL_MAX;
         if room {
             self.0.push(brought);
@@ -131,6 +134,7 @@ pub(super) struct Claiming {
     /// The highest record heard of.
     pub(super) best: Copy,
     pub(super) asked: Members,
+    pub(super) asked_at: Instant,
     pub(super) granted: Members,
     /// Granted without a record, for copies up to this position were released (rule 13).
     pub(super) lapsed: SmallVec<[(MemberId, (Ballot, Version)); 2]>,

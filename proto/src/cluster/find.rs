@@ -240,10 +240,10 @@ impl<H> Cluster<H> {
                     }
                 }
                 lookup.used = now;
-                let pushed = lookup.queue.push(brought);
+                let pushed = lookup.queue.push(brought.clone());
                 if let Step::Relayed(to, _) = lookup.step {
                     if pushed {
-                        self.relay_newest(key, to, now);
+                        self.relay_one(key, to, &brought, now);
                     }
                 } else {
                     self.advance_lookup(key, now);
@@ -418,7 +418,7 @@ impl<H> Cluster<H> {
         self.wake_at(now + RELAY_KEEP, Wake::Key(key));
     }
 
-    fn relay_newest(&mut self, key: CallId, to: MemberId, now: Instant) {
+    fn relay_one(&mut self, key: CallId, to: MemberId, brought: &Brought, now: Instant) {
         if self.is_absent(to, key) {
             self.advance_lookup(key, now);
             return;
@@ -428,15 +428,8 @@ impl<H> Cluster<H> {
             return;
         };
         lookup.step = Step::Relayed(to, stamp);
-        if let Some(newest) = lookup
-            .queue
-            .iter()
-            .last()
-            .map(|brought| relay(key, brought))
-        {
-            self.stats.relayed += 1;
-            self.send(to, key, Frame::Relay(newest));
-        }
+        self.stats.relayed += 1;
+        self.send(to, key, Frame::Relay(relay(key, brought)));
         self.wake_at(now + RELAY_KEEP, Wake::Key(key));
     }
 

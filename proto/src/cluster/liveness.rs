@@ -127,6 +127,7 @@ impl Liveness {
 
     /// A stamp of ours came back.
     pub fn echoed(&mut self, peer: Peer, stamp: Instant, now: Instant) {
+        let floor = self.floor;
         let pulse = self.pulse(peer);
         if pulse.echo.is_some_and(|echo| echo >= stamp) || stamp > now {
             return;
@@ -136,10 +137,12 @@ impl Liveness {
         if pulse.asked.is_some_and(|asked| asked <= stamp) {
             pulse.asked = pulse.pinged.filter(|pinged| *pinged > stamp);
         }
+        // A stall of either end is no round trip: it must not stretch `silence`, nor what counts as
+        // fresh beyond what the other end calls silent.
         let sample = now.since(stamp);
         pulse.rtt = Some(match pulse.rtt {
-            None => sample,
-            Some(rtt) => (rtt * 7 + sample) / 8,
+            None => sample.min(floor),
+            Some(rtt) => (rtt * 7 + sample.min(rtt * 2)) / 8,
         });
     }
 
