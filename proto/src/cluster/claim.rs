@@ -191,6 +191,11 @@ impl<H> Cluster<H> {
             Refusal::NoCopy => return,
         };
         self.abort_claim(key, ballot, now);
+        let alive = matches!(refuse.refusal, Refusal::Alive { .. });
+        if alive && self.is_absent(ballot.owner, key) {
+            // Rule 11: somebody else hears the owner; it takes our messages there.
+            self.relay_via(key, from, now);
+        }
     }
 
     /// Rule 12: looks whether everybody that must have promised has.
@@ -333,10 +338,14 @@ impl<H> Cluster<H> {
         };
         let owner = copy.record.ballot.owner;
         let ours_once = owner == self.me || owner.node == self.me.node;
-        let overdue = now.since(entry.since) >= self.policy.silence * 4;
-        if ours_once && overdue && self.lookups.get(&key).is_none_or(|lookup| lookup.is_idle()) {
+        if ours_once && now >= entry.since + self.orphan_after() {
             self.start_claim(key, Queue::default(), now);
         }
+    }
+
+    /// How long whoever fenced us off may take until its record shows.
+    pub(super) fn orphan_after(&self) -> Duration {
+        self.policy.silence * 2
     }
 
     /// Membership declared us down while we lived: what we owned is claimed anew under the new life.

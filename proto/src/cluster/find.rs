@@ -344,13 +344,17 @@ impl<H> Cluster<H> {
             self.ask_around(key, now);
             return;
         };
-        let owner = known.ballot.owner;
-        let excluded = lookup.excluded.clone();
         // A holder trusts its own evidence only (rule 11).
         let holder = matches!(
             self.entries.get(&key).map(|entry| &entry.role),
             Some(Role::Copy(_))
         );
+        let owner = known.ballot.owner;
+        if holder && owner == self.me {
+            self.reclaim(key, now);
+            return;
+        }
+        let excluded = lookup.excluded.clone();
         let reported = !holder && lookup.reported == Some(known.ballot);
         let present = !reported && !self.is_absent(owner, key);
         if owner != self.me && !excluded.contains(&owner) && present {
@@ -372,6 +376,27 @@ impl<H> Cluster<H> {
             Some(heir) if heir == self.me => self.inherit(key, now),
             Some(heir) => self.relay_all(key, heir, Some(known.ballot), now),
             None => self.ask_around(key, now),
+        }
+    }
+
+    /// It was ours, and somebody fenced us off of whom nothing more is known (rule 15).
+    fn reclaim(&mut self, key: CallId, now: Instant) {
+        let since = self.entries.get(&key).map_or(now, |entry| entry.since);
+        let until = since + self.orphan_after();
+        if now >= until {
+            self.inherit(key, now);
+        } else if let Some(lookup) = self.lookups.get_mut(&key) {
+            lookup.again();
+            lookup.step = Step::Paused(until);
+            self.wake_at(until, Wake::Key(key));
+        }
+    }
+
+    /// What waits here goes by way of `via`, which hears the owner that is silent to us.
+    pub(super) fn relay_via(&mut self, key: CallId, via: MemberId, now: Instant) {
+        let waiting = self.lookups.get(&key).is_some_and(|lookup| !lookup.is_idle());
+        if waiting {
+            self.relay_all(key, via, None, now);
         }
     }
 

@@ -26,6 +26,9 @@ pub struct Peer {
 const BACKOFF_MAX: u32 = 4;
 /// A false alarm is forgotten after this long without another.
 const BACKOFF_DECAY: Duration = Duration::from_secs(10);
+/// How many times `floor` a peer has that was never heard: links come up one after another when a
+/// node starts, and whoever takes all for silent serves alone.
+const UNHEARD: u32 = 20;
 /// Two asks within this span share one ping.
 const PING_SPACING: Duration = Duration::from_millis(1);
 /// How often in a row a late wake-up of our own is forgiven before the peer is found silent.
@@ -92,6 +95,9 @@ impl Liveness {
     }
 
     fn silence(&self, pulse: &Pulse) -> Duration {
+        if pulse.heard.is_none() {
+            return self.floor * UNHEARD;
+        }
         self.base(pulse) * (1 << pulse.alarms.min(BACKOFF_MAX))
     }
 
@@ -264,6 +270,12 @@ mod tests {
         }
     }
 
+    fn heard_at_start() -> Liveness {
+        let mut liveness = Liveness::new(MS * 50);
+        liveness.heard(peer(), at(0));
+        liveness
+    }
+
     fn at(ms: u32) -> Instant {
         Instant::START + MS * ms
     }
@@ -278,7 +290,7 @@ mod tests {
 
     #[test]
     fn an_unanswered_ask_makes_silent_and_being_heard_ends_it() {
-        let mut liveness = Liveness::new(MS * 50);
+        let mut liveness = heard_at_start();
         assert_eq!(liveness.ask(peer(), at(100)), (at(100), true));
         assert_eq!(liveness.expire(at(149)), (vec![], vec![]));
         assert_eq!(liveness.expire(at(150)), (vec![peer()], vec![]));
@@ -302,8 +314,28 @@ mod tests {
     }
 
     #[test]
-    fn our_own_stall_is_not_held_against_a_peer() {
+    fn a_peer_never_heard_is_given_time() {
         let mut liveness = Liveness::new(MS * 50);
+        liveness.ask(peer(), at(0));
+        assert_eq!(liveness.next_deadline(), Some(at(1_000)));
+        assert!(!liveness.was_heard(peer()));
+    }
+
+    #[test]
+    fn a_stall_is_no_round_trip() {
+        let mut liveness = Liveness::new(MS * 50);
+        for ms in 0..20 {
+            liveness.ask(peer(), at(ms * 10));
+            liveness.echoed(peer(), at(ms * 10), at(ms * 10 + 1));
+        }
+        liveness.ask(peer(), at(1_000));
+        liveness.echoed(peer(), at(1_000), at(3_000));
+        assert!(liveness.rtt(peer()) < Some(MS * 2));
+    }
+
+    #[test]
+    fn our_own_stall_is_not_held_against_a_peer() {
+        let mut liveness = heard_at_start();
         liveness.ask(peer(), at(0));
         assert_eq!(liveness.expire(at(2_000)), (vec![], vec![peer()]));
         assert!(!liveness.is_silent(peer()));

@@ -279,7 +279,7 @@ impl<H> Cluster<H> {
         tracing::debug!(?key, ?promised, "fenced");
         self.yield_to(key, promised, now);
         // Rule 15: if nobody comes out of that promise, the copy may be claimed like any other.
-        self.wake_at(now + self.policy.silence * 4, Wake::Key(key));
+        self.wake_at(now + self.orphan_after(), Wake::Key(key));
     }
 
     /// Rule 8: in one step the call is a plain copy; what was held is dropped, what was queued goes
