@@ -84,10 +84,20 @@ enum Step {
     Asking,
     /// Everybody has been asked.
     Everyone,
-    /// What waits has been sent to this member; an echo of the stamp proves it got there.
-    Relayed(MemberId, Instant),
+    /// What waits has been sent to this member.
+    Relayed(Relayed),
     /// Crossed claims or a refusal: look again then.
     Paused(Instant),
+}
+
+/// What waits is with another member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Relayed {
+    to: MemberId,
+    /// An echo of it, in the same session, proves that the member was there to take it.
+    stamp: Instant,
+    /// The session it went by; none if there was no link, and so it went nowhere.
+    session: Option<u64>,
 }
 
 /// What is known of a call that is owned elsewhere.
@@ -241,9 +251,9 @@ impl<H> Cluster<H> {
                 }
                 lookup.used = now;
                 let pushed = lookup.queue.push(brought.clone());
-                if let Step::Relayed(to, _) = lookup.step {
+                if let Step::Relayed(relayed) = lookup.step {
                     if pushed {
-                        self.relay_one(key, to, &brought, now);
+                        self.relay_one(key, relayed.to, &brought, now);
                     }
                 } else {
                     self.advance_lookup(key, now);
@@ -297,14 +307,15 @@ impl<H> Cluster<H> {
         }
         match lookup.step {
             Step::Paused(until) if now < until => {}
-            Step::Relayed(to, stamp) => self.advance_relayed(key, to, stamp, now),
+            Step::Relayed(relayed) => self.advance_relayed(key, relayed, now),
             Step::Paused(_) | Step::Idle | Step::Asking | Step::Everyone => {
                 self.decide(key, now);
             }
         }
     }
 
-    fn advance_relayed(&mut self, key: CallId, to: MemberId, stamp: Instant, now: Instant) {
+    fn advance_relayed(&mut self, key: CallId, relayed: Relayed, now: Instant) {
+        let Relayed { to, stamp, session } = relayed;
         if self.is_absent(to, key) {
             // Rule 9, and SIP.md S3.6: what was not answered is brought to the next owner.
             let Some(lookup) = self.lookups.get_mut(&key) else {
@@ -317,6 +328,12 @@ impl<H> Cluster<H> {
                 .is_some_and(|known| known.ballot.owner != to)
             {
                 lookup.excluded.push(to);
+            }
+            self.decide(key, now);
+        } else if self.session(to, key) != session {
+            // What was under way may have been lost with the link.
+            if let Some(lookup) = self.lookups.get_mut(&key) {
+                lookup.again();
             }
             self.decide(key, now);
         } else if self.liveness.echoed_since(self.peer(to, key), stamp) {
@@ -422,15 +439,21 @@ impl<H> Cluster<H> {
         self.start_claim(key, queue, now);
     }
 
+    fn session(&self, member: MemberId, key: CallId) -> Option<u64> {
+        let lane = self.lanes.get(&self.peer(member, key));
+        lane.and_then(super::lane::Lane::session)
+    }
+
     fn relay_all(&mut self, key: CallId, to: MemberId, heir: Option<Ballot>, now: Instant) {
         if let Some(ballot) = heir {
             self.send(to, key, Frame::TakeOver(TakeOver { key, ballot }));
         }
         let stamp = self.ask_life(to, key, now);
+        let session = self.session(to, key);
         let Some(lookup) = self.lookups.get_mut(&key) else {
             return;
         };
-        lookup.step = Step::Relayed(to, stamp);
+        lookup.step = Step::Relayed(Relayed { to, stamp, session });
         let relays: Vec<Relay> = lookup
             .queue
             .iter()
@@ -449,10 +472,11 @@ impl<H> Cluster<H> {
             return;
         }
         let stamp = self.ask_life(to, key, now);
+        let session = self.session(to, key);
         let Some(lookup) = self.lookups.get_mut(&key) else {
             return;
         };
-        lookup.step = Step::Relayed(to, stamp);
+        lookup.step = Step::Relayed(Relayed { to, stamp, session });
         self.stats.relayed += 1;
         self.send(to, key, Frame::Relay(relay(key, brought)));
         self.wake_at(now + RELAY_KEEP, Wake::Key(key));
@@ -623,7 +647,7 @@ impl<H> Cluster<H> {
         let Some(lookup) = self.lookups.get_mut(&key) else {
             return;
         };
-        if !matches!(lookup.step, Step::Relayed(to, _) if to == from) {
+        if !matches!(lookup.step, Step::Relayed(relayed) if relayed.to == from) {
             return;
         }
         lookup.again();
