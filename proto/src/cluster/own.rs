@@ -506,6 +506,8 @@ impl<H> Cluster<H> {
         for member in left {
             self.release_copy(member, key, (ballot, change), now);
         }
+        // Somebody may have come while one change at a time was under way.
+        self.repair(key, now);
     }
 
     pub(super) fn start_sweep(&mut self, now: Instant) {
