@@ -2,4 +2,274 @@
 //!
 //! An application is synchronous and deterministic. Its state is serialised with the call, so that
 //! whichever member owns the call next carries on with it. The same application runs alone or in a
-//! cluster.
+//! cluster: clustering is configuration.
+
+use std::any::Any;
+use std::fmt::Debug;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::base::ids::CallId;
+pub use crate::sip::call::Reply;
+pub use crate::sip::dialog::Dialog;
+pub use crate::sip::effect::{Cause, OwnRequestId, RequestId};
+pub use crate::sip::message::Message;
+pub use crate::sip::method::Method;
+
+/// Names an application's timer within one call.
+pub type TimerId = u16;
+
+/// What happens to a call.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A request of the peer, to be answered with [`Call::respond`].
+    Request {
+        /// Names it.
+        id: RequestId,
+        /// As received.
+        message: Message,
+        /// It is the INVITE that creates the call.
+        initial: bool,
+    },
+    /// The ACK of our 2xx came.
+    Ack {
+        /// As received.
+        message: Message,
+    },
+    /// The final response to a request of our own; `None` if there was none in time.
+    Response {
+        /// Which request.
+        id: OwnRequestId,
+        /// Its method.
+        method: Method,
+        /// The response.
+        message: Option<Message>,
+    },
+    /// A timer set with [`Call::set_timer`] went off. Each goes off once, whoever owns the call then.
+    Timer(TimerId),
+    /// A signal from outside, addressed to this call at any node.
+    Signal(Bytes),
+    /// This node took the call over; its timers run on, requests nobody answered are answered.
+    Adopted,
+    /// The call is over. No further event comes.
+    Ended(Cause),
+}
+
+/// What an application wants done.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Answer a request.
+    Respond(RequestId, Reply),
+    /// Send a request inside the dialog.
+    Request(Method, Vec<(String, String)>, Option<(String, Bytes)>),
+    /// End the call by what fits its state: BYE, or a refusal of the INVITE.
+    HangUp,
+    /// Set a timer, or set it anew.
+    SetTimer(TimerId, Duration),
+    /// Stop a timer.
+    CancelTimer(TimerId),
+}
+
+/// A call as its application sees it during one event.
+#[derive(Debug)]
+pub struct Call<'a, S> {
+    /// The application's state, saved with the call after the event.
+    pub state: &'a mut S,
+    scene: Scene<'a>,
+    commands: &'a mut Vec<Command>,
+}
+
+/// What an application may look at during one event.
+#[derive(Clone, Copy, Debug)]
+pub struct Scene<'a> {
+    /// The call's identity.
+    pub id: CallId,
+    /// The dialog.
+    pub dialog: &'a Dialog,
+    /// The INVITE that nobody has answered finally.
+    pub open_invite: Option<&'a (RequestId, Message)>,
+}
+
+impl<'a, S> Call<'a, S> {
+    /// A call for the duration of one event; commands are carried out after it, in order.
+    pub fn new(scene: Scene<'a>, state: &'a mut S, commands: &'a mut Vec<Command>) -> Self {
+        Self {
+            state,
+            scene,
+            commands,
+        }
+    }
+
+    /// The call's identity, the KEY of the command line.
+    #[must_use]
+    pub fn id(&self) -> CallId {
+        self.scene.id
+    }
+
+    /// The dialog: URIs, tags, session descriptions.
+    #[must_use]
+    pub fn dialog(&self) -> &Dialog {
+        self.scene.dialog
+    }
+
+    /// The INVITE that nobody has answered finally, if there is one.
+    #[must_use]
+    pub fn open_invite(&self) -> Option<&(RequestId, Message)> {
+        self.scene.open_invite
+    }
+
+    /// Answers a request. A 1xx may be followed by others.
+    pub fn respond(&mut self, id: RequestId, reply: Reply) {
+        self.commands.push(Command::Respond(id, reply));
+    }
+
+    /// Sends a request inside the dialog.
+    pub fn request(
+        &mut self,
+        method: Method,
+        headers: Vec<(String, String)>,
+        body: Option<(String, Bytes)>,
+    ) {
+        self.commands.push(Command::Request(method, headers, body));
+    }
+
+    /// Ends the call.
+    pub fn hang_up(&mut self) {
+        self.commands.push(Command::HangUp);
+    }
+
+    /// Sets a timer that goes off `after` from now, on this node or on whichever owns the call then.
+    pub fn set_timer(&mut self, id: TimerId, after: Duration) {
+        self.commands.push(Command::SetTimer(id, after));
+    }
+
+    /// Stops a timer; harmless if it is not set.
+    pub fn cancel_timer(&mut self, id: TimerId) {
+        self.commands.push(Command::CancelTimer(id));
+    }
+}
+
+/// An application: one value per node, all its state in the calls.
+pub trait App: Send + Sync + 'static {
+    /// What it keeps per call. It lies in the call's record; keep it small.
+    type State: Serialize + DeserializeOwned + Default + Debug + Send + 'static;
+
+    /// Its name in records and on the command line.
+    fn name(&self) -> &'static str;
+
+    /// Something happened to a call.
+    fn on_event(&self, call: &mut Call<'_, Self::State>, event: Event);
+}
+
+/// A signal's body as the core understands it: JSON with one field. `{"hangup":{}}` ends the call;
+/// anything else is the application's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// End the call.
+    HangUp,
+    /// Given to the application.
+    App(Bytes),
+}
+
+impl Signal {
+    /// The body that ends a call.
+    pub const HANG_UP: &'static [u8] = br#"{"hangup":{}}"#;
+
+    /// Reads a signal's body.
+    #[must_use]
+    pub fn read(body: Bytes) -> Self {
+        let bare: Vec<u8> = body
+            .iter()
+            .copied()
+            .filter(|byte| !byte.is_ascii_whitespace())
+            .collect();
+        if bare == Self::HANG_UP {
+            Self::HangUp
+        } else {
+            Self::App(body)
+        }
+    }
+}
+
+/// An application with its state's type erased: what the switchboard runs.
+pub trait AnyApp: Send + Sync {
+    /// See [`App::name`].
+    fn name(&self) -> &'static str;
+    /// The state of a new call.
+    fn fresh(&self) -> Box<dyn Any + Send>;
+    /// The state in a record.
+    ///
+    /// # Errors
+    /// If the bytes are not this application's state.
+    fn decode(&self, bytes: &[u8]) -> Result<Box<dyn Any + Send>, postcard::Error>;
+    /// The state for a record.
+    fn encode(&self, state: &(dyn Any + Send)) -> Vec<u8>;
+    /// The state for people.
+    fn describe(&self, state: &(dyn Any + Send)) -> String;
+    /// See [`App::on_event`].
+    fn on_event(
+        &self,
+        scene: Scene<'_>,
+        state: &mut (dyn Any + Send),
+        commands: &mut Vec<Command>,
+        event: Event,
+    );
+}
+
+impl<A: App> AnyApp for A {
+    fn name(&self) -> &'static str {
+        App::name(self)
+    }
+
+    fn fresh(&self) -> Box<dyn Any + Send> {
+        Box::<A::State>::default()
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<Box<dyn Any + Send>, postcard::Error> {
+        Ok(Box::new(postcard::from_bytes::<A::State>(bytes)?))
+    }
+
+    fn encode(&self, state: &(dyn Any + Send)) -> Vec<u8> {
+        let state = state.downcast_ref::<A::State>();
+        state
+            .and_then(|state| postcard::to_stdvec(state).ok())
+            .unwrap_or_default()
+    }
+
+    fn describe(&self, state: &(dyn Any + Send)) -> String {
+        state
+            .downcast_ref::<A::State>()
+            .map(|state| format!("{state:?}"))
+            .unwrap_or_default()
+    }
+
+    fn on_event(
+        &self,
+        scene: Scene<'_>,
+        state: &mut (dyn Any + Send),
+        commands: &mut Vec<Command>,
+        event: Event,
+    ) {
+        if let Some(state) = state.downcast_mut::<A::State>() {
+            App::on_event(self, &mut Call::new(scene, state, commands), event);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_bare_hang_up_is_the_cores() {
+        assert_eq!(
+            Signal::read(Bytes::from_static(b"{ \"hangup\": {} }")),
+            Signal::HangUp
+        );
+        let other = Bytes::from_static(b"{\"hangup\":{\"code\":1}}");
+        assert_eq!(Signal::read(other.clone()), Signal::App(other));
+    }
+}

@@ -62,7 +62,12 @@ impl fmt::Debug for Instant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nanos = self.0.abs_diff(Self::START.0);
         let sign = if *self < Self::START { "-" } else { "" };
-        write!(f, "{sign}{}.{:06}s", nanos / 1_000_000_000, nanos % 1_000_000_000 / 1_000)
+        write!(
+            f,
+            "{sign}{}.{:06}s",
+            nanos / 1_000_000_000,
+            nanos % 1_000_000_000 / 1_000
+        )
     }
 }
 

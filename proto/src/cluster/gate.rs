@@ -12,6 +12,8 @@ use crate::base::time::Instant;
 struct Held<H> {
     version: Version,
     since: Instant,
+    /// Caused by time alone: it does not leave a member that is cut off from most others.
+    by_timer: bool,
     output: H,
 }
 
@@ -31,18 +33,21 @@ impl<H> Default for Gate<H> {
 
 impl<H> Gate<H> {
     /// Keeps `output` until `version` is committed.
-    pub fn hold(&mut self, version: Version, output: H, now: Instant) {
+    pub fn hold(&mut self, version: Version, output: H, by_timer: bool, now: Instant) {
         debug_assert!(self.held.back().is_none_or(|last| last.version <= version));
         self.held.push_back(Held {
             version,
             since: now,
+            by_timer,
             output,
         });
     }
 
-    /// The oldest output, if `committed` covers it, and since when it was held.
-    pub fn release(&mut self, committed: Version) -> Option<(H, Instant)> {
-        if self.held.front()?.version > committed {
+    /// The oldest output, if `committed` covers it, and since when it was held. `cut_off`: outputs
+    /// that only time caused stay.
+    pub fn release(&mut self, committed: Version, cut_off: bool) -> Option<(H, Instant)> {
+        let oldest = self.held.front()?;
+        if oldest.version > committed || (cut_off && oldest.by_timer) {
             return None;
         }
         self.held.pop_front().map(|held| (held.output, held.since))
@@ -69,9 +74,9 @@ mod tests {
     fn a_held_output_holds_the_later_ones() {
         let mut gate = Gate::default();
         for (version, name) in [(1, "a"), (3, "b"), (3, "c")] {
-            gate.hold(version, name, Instant::START);
+            gate.hold(version, name, false, Instant::START);
         }
-        let mut out = |committed| gate.release(committed).map(|(output, _)| output);
+        let mut out = |committed| gate.release(committed, false).map(|(output, _)| output);
         assert_eq!((out(0), out(1), out(2)), (None, Some("a"), None));
         assert_eq!((out(3), out(3), out(3)), (Some("b"), Some("c"), None));
     }

@@ -11,6 +11,7 @@ mod find;
 pub mod gate;
 pub mod lane;
 pub mod liveness;
+mod look;
 pub mod membership;
 mod own;
 pub mod policy;
@@ -23,3 +24,4 @@ mod tests;
 pub mod view;
 
 pub use engine::{Cluster, Sabotage};
+pub use look::Gauges;

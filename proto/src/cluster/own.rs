@@ -90,14 +90,16 @@ impl<H> Cluster<H> {
     }
 
     /// Holds `output` until the call's present version may be told; at once if it may be already.
-    pub fn hold(&mut self, key: CallId, output: H, now: Instant) {
+    /// One that only time caused (`by_timer`) also waits while this member is cut off from most
+    /// others: they may have taken the call over, and their timer is the one that counts.
+    pub fn hold(&mut self, key: CallId, output: H, by_timer: bool, now: Instant) {
         let release = self.sabotage.release_before_ack;
         let Some(owned) = self.owned_mut(key) else {
             self.effect(Effect::Drop { key, output });
             return;
         };
         let version = if release { 0 } else { owned.record.version };
-        owned.gate.hold(version, output, now);
+        owned.gate.hold(version, output, by_timer, now);
         self.advance_owned(key, now);
     }
 
@@ -299,7 +301,7 @@ impl<H> Cluster<H> {
             record: owned.record,
             at: owned.at,
         });
-        while let Some((output, _)) = owned.gate.release(Version::MAX) {
+        while let Some((output, _)) = owned.gate.release(Version::MAX, false) {
             self.effect(Effect::Drop { key, output });
         }
         self.effect(Effect::Yielded { key });
@@ -377,7 +379,7 @@ impl<H> Cluster<H> {
         let (committed, alone) = self.committed(owned, now, &mut stale);
         let waits = committed < owned.record.version;
         let listed: Members = owned.record.listed().collect();
-        if waits {
+        if waits || self.is_holding(key) {
             for member in listed {
                 if stale.contains(&member) {
                     self.ask_life(member, key, now);
@@ -402,8 +404,9 @@ impl<H> Cluster<H> {
     }
 
     fn release(&mut self, key: CallId, committed: Version, alone: bool, now: Instant) {
+        let cut_off = alone && !self.sees_majority(key);
         while let Some(owned) = self.owned_mut(key)
-            && let Some((output, since)) = owned.gate.release(committed)
+            && let Some((output, since)) = owned.gate.release(committed, cut_off)
         {
             let held = now.since(since);
             self.stats.released += 1;
@@ -413,6 +416,16 @@ impl<H> Cluster<H> {
                 .record(u64::try_from(held.as_micros()).unwrap_or(u64::MAX));
             self.effect(Effect::Release { key, output, held });
         }
+    }
+
+    /// Whether at least half of the members can be heard, this one included: of two, one will do.
+    fn sees_majority(&self, key: CallId) -> bool {
+        let live = self.view.live().map(|info| info.id);
+        let (present, total) = live.fold((0, 0), |(present, total), member| {
+            let here = member == self.me || !self.is_absent(member, key);
+            (present + usize::from(here), total + 1)
+        });
+        present * 2 > total || total <= 2
     }
 
     /// Rule 14: the new ballot stands with all live listed members; now it may speak.

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 
 use super::header::{CSeq, HeaderName, NameAddr, Via};
@@ -284,6 +285,20 @@ impl Message {
     pub(super) fn text(&self, span: Span) -> &str {
         let bytes = self.bytes.get(span.range()).unwrap_or_default();
         std::str::from_utf8(bytes).unwrap_or_default()
+    }
+}
+
+/// As its bytes: what a record holds of a request is the request.
+impl Serialize for Message {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.bytes)
+    }
+}
+
+impl<'de> Deserialize<'de> for Message {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = serde_bytes::ByteBuf::deserialize(deserializer)?;
+        Self::parse(Bytes::from(bytes.into_vec())).map_err(serde::de::Error::custom)
     }
 }
 

@@ -15,11 +15,15 @@
     )
 )]
 
+pub mod call;
+pub mod dialog;
+pub mod effect;
 pub mod header;
 pub mod locator;
 pub mod message;
 pub mod method;
 pub mod parse;
+pub mod reception;
 pub mod rsip_bridge;
 mod scan;
 pub mod status;

@@ -215,10 +215,10 @@ fn field(head: &[u8], at: usize, end: usize) -> Result<FieldSpan, &'static str> 
         .get(at..end)
         .and_then(|line| std::str::from_utf8(line).ok());
     let (name, value) = line
-        .and_then(|line| line.split_once(':'))
+        .and_then(|line| scan::cut(line, b':'))
         .ok_or("a header field has no colon")?;
     // RFC 3261 25.1 HCOLON: white space may stand before the colon.
-    let name = name.trim_end_matches([' ', '\t']);
+    let name = scan::trim(name);
     if !scan::is_token(name) {
         return Err("a header field's name is no token");
     }
@@ -240,7 +240,7 @@ fn start_line(head: &[u8], line: &str) -> Option<(StartLine, Method, Option<Faul
     {
         return status_line(head, line);
     }
-    let (method, rest) = line.split_once(' ')?;
+    let (method, rest) = scan::cut(line, b' ')?;
     let method = Method::from_bytes(method.as_bytes())?;
     let (uri, version) = rest.rsplit_once(' ').unwrap_or((rest, ""));
     let fault = request_line_fault(uri, version);
@@ -282,7 +282,7 @@ fn request_line_fault(uri: &str, version: &str) -> Option<Fault> {
 }
 
 fn status_line(head: &[u8], line: &str) -> Option<(StartLine, Method, Option<Fault>)> {
-    let (version, rest) = line.split_once(' ')?;
+    let (version, rest) = scan::cut(line, b' ')?;
     // The space after the code is mandatory, but an empty reason loses it on the way.
     let (code, reason) = rest.split_once(' ').unwrap_or((rest, ""));
     let code = if code.len() == 3 {
@@ -312,9 +312,7 @@ fn status_line(head: &[u8], line: &str) -> Option<(StartLine, Method, Option<Fau
 /// RFC 3261 18.3: cuts what lies beyond Content-Length, refuses what is shorter.
 fn frame_body(message: &mut Message) -> Option<Fault> {
     let available = message.bytes.len().saturating_sub(message.body_start);
-    let Some(length) = message.header(HeaderName::ContentLength) else {
-        return None;
-    };
+    let length = message.header(HeaderName::ContentLength)?;
     let length = scan::number(length).map(|length| usize::try_from(length).unwrap_or(usize::MAX));
     match length {
         None => Some(bad("Content-Length is no number")),

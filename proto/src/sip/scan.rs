@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use memchr::{memchr, memchr2, memchr3};
+
 /// What is wrong with a piece of a message, in words of ours: it never echoes what was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
@@ -46,8 +48,43 @@ impl Span {
     }
 }
 
+/// A set of bytes, looked up in one step.
+pub(super) struct ByteSet([bool; 256]);
+
+impl ByteSet {
+    pub(super) const fn new(set: [bool; 256]) -> Self {
+        Self(set)
+    }
+
+    pub(super) fn holds(&self, byte: u8) -> bool {
+        self.0.get(usize::from(byte)).copied().unwrap_or_default()
+    }
+
+    pub(super) fn holds_all(&self, text: &str) -> bool {
+        text.bytes().all(|byte| self.holds(byte))
+    }
+}
+
+/// The set that `$holds` describes, computed at compile time.
+macro_rules! byte_set {
+    ($holds:path) => {{
+        let mut set = [false; 256];
+        let mut byte = 0_u8;
+        let mut rest: &mut [bool] = &mut set;
+        while let Some((first, after)) = rest.split_first_mut() {
+            *first = $holds(byte);
+            byte = byte.wrapping_add(1);
+            rest = after;
+        }
+        $crate::sip::scan::ByteSet::new(set)
+    }};
+}
+pub(super) use byte_set;
+
 /// RFC 3261 25.1 `token`.
-pub(super) const fn is_token_byte(byte: u8) -> bool {
+const TOKEN: ByteSet = byte_set!(is_token_byte);
+
+const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,
@@ -57,12 +94,39 @@ pub(super) const fn is_token_byte(byte: u8) -> bool {
 
 /// Whether `text` is a non-empty `token`.
 pub(super) fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(is_token_byte)
+    !text.is_empty() && TOKEN.holds_all(text)
 }
 
 /// Without the white space around it.
 pub(super) fn trim(text: &str) -> &str {
-    text.trim_matches([' ', '\t'])
+    let is_text = |byte: &u8| !matches!(byte, b' ' | b'\t');
+    let bytes = text.as_bytes();
+    match (
+        bytes.iter().position(is_text),
+        bytes.iter().rposition(is_text),
+    ) {
+        (Some(first), Some(last)) => text.get(first..=last).unwrap_or_default(),
+        _ => "",
+    }
+}
+
+/// Where the first `byte` is. The standard library's search by `char` costs several times as much
+/// on texts as short as these.
+pub(super) fn find(text: &str, byte: u8) -> Option<usize> {
+    memchr(byte, text.as_bytes())
+}
+
+/// What stands before and after the first `byte`, which must be ASCII.
+pub(super) fn cut(text: &str, byte: u8) -> Option<(&str, &str)> {
+    let (before, rest) = text.split_at_checked(find(text, byte)?)?;
+    Some((before, rest.get(1..)?))
+}
+
+/// What stands before the first `byte`, and the rest, that byte included.
+pub(super) fn cut_before(text: &str, byte: u8) -> (&str, &str) {
+    find(text, byte)
+        .and_then(|at| text.split_at_checked(at))
+        .unwrap_or((text, ""))
 }
 
 /// What follows `part` in `whole`, of which it is a slice.
@@ -87,29 +151,42 @@ pub(super) fn number(text: &str) -> Option<u64> {
 
 /// Splits at the first `separator` outside quoted strings (and, if `ANGLES`, outside `<...>`).
 pub(super) fn split_outside<const ANGLES: bool>(text: &str, separator: u8) -> (&str, Option<&str>) {
-    let (mut quoted, mut escaped, mut angle) = (false, false, false);
-    for (at, byte) in text.bytes().enumerate() {
-        if quoted {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => quoted = false,
-                _ => {}
+    let open = if ANGLES { b'<' } else { b'"' };
+    let bytes = text.as_bytes();
+    let mut at = 0_usize;
+    while let Some(found) = find_from(bytes, at, |rest| memchr3(separator, b'"', open, rest)) {
+        let next = found.saturating_add(1);
+        let closed = match bytes.get(found) {
+            Some(b'"') => quote_end(bytes, next),
+            Some(b'<') => find_from(bytes, next, |rest| memchr(b'>', rest)),
+            _ => {
+                return text
+                    .split_at_checked(found)
+                    .map_or((text, None), |(before, rest)| (before, rest.get(1..)));
             }
-        } else if angle {
-            angle = byte != b'>';
-        } else if byte == separator {
-            return match text.split_at_checked(at) {
-                Some((before, rest)) => (before, rest.get(1..)),
-                None => (text, None),
-            };
-        } else if byte == b'"' {
-            quoted = true;
-        } else if ANGLES && byte == b'<' {
-            angle = true;
-        }
+        };
+        let Some(closed) = closed else { break };
+        at = closed.saturating_add(1);
     }
     (text, None)
+}
+
+fn find_from(bytes: &[u8], from: usize, find: impl Fn(&[u8]) -> Option<usize>) -> Option<usize> {
+    bytes
+        .get(from..)
+        .and_then(find)
+        .map(|at| from.saturating_add(at))
+}
+
+/// Where the quoted string ends whose content begins at `from`.
+fn quote_end(bytes: &[u8], mut from: usize) -> Option<usize> {
+    loop {
+        let at = find_from(bytes, from, |rest| memchr2(b'"', b'\\', rest))?;
+        if bytes.get(at) == Some(&b'"') {
+            return Some(at);
+        }
+        from = at.saturating_add(2);
+    }
 }
 
 /// The values of a comma-separated header field, trimmed, in order. Empty ones are skipped.
@@ -143,19 +220,8 @@ impl<'a> Iterator for ListValues<'a> {
 /// are) and what follows.
 pub(super) fn quoted_string(text: &str) -> Option<(&str, &str)> {
     let inner = text.strip_prefix('"')?;
-    let mut escaped = false;
-    for (at, byte) in inner.bytes().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => {
-                let (content, rest) = inner.split_at_checked(at)?;
-                return Some((content, rest.get(1..)?));
-            }
-            _ => {}
-        }
-    }
-    None
+    let (content, rest) = inner.split_at_checked(quote_end(inner.as_bytes(), 0)?)?;
+    Some((content, rest.get(1..)?))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::scan::{self, SyntaxError};
+use super::scan::{self, ByteSet, SyntaxError, byte_set};
 
 /// A URI's scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +32,9 @@ pub struct Host<'a> {
     text: &'a str,
 }
 
-/// A URI, read without copying.
-#[derive(Clone, Copy, Debug)]
+/// A URI, read without copying. `==` compares the parts as received; [`Uri::is_equivalent`] what
+/// they mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Uri<'a> {
     /// The scheme.
     pub scheme: Scheme<'a>,
@@ -60,11 +61,10 @@ impl<'a> Host<'a> {
     pub(super) fn with_port(text: &'a str) -> Result<(Self, Option<u16>), SyntaxError> {
         let bad = SyntaxError::new("a host is no name and no address");
         let (host, rest) = if text.starts_with('[') {
-            let at = text.find(']').ok_or(bad)?;
+            let at = scan::find(text, b']').ok_or(bad)?;
             text.split_at_checked(at.saturating_add(1)).ok_or(bad)?
         } else {
-            text.split_at_checked(text.find(':').unwrap_or(text.len()))
-                .ok_or(bad)?
+            scan::cut_before(text, b':')
         };
         let host = Self {
             text: scan::trim(host),
@@ -111,10 +111,7 @@ impl<'a> Host<'a> {
             .strip_prefix('[')
             .map(|text| text.strip_suffix(']'))
         {
-            None => {
-                let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-                !self.text.is_empty() && self.text.bytes().all(allowed)
-            }
+            None => !self.text.is_empty() && NAME.holds_all(self.text),
             Some(inner) => inner.is_some_and(|inner| {
                 let allowed = |byte: u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
                 inner.contains(':') && inner.bytes().all(allowed)
@@ -145,12 +142,11 @@ impl<'a> Uri<'a> {
     /// If it has no scheme, or characters no URI has, or its host or port is none.
     pub fn parse(text: &'a str) -> Result<Self, SyntaxError> {
         let bad = SyntaxError::new("a URI has no scheme");
-        let (scheme, rest) = text.split_once(':').ok_or(bad)?;
+        let (scheme, rest) = scan::cut(text, b':').ok_or(bad)?;
         if !is_scheme(scheme) {
             return Err(bad);
         }
-        let forbidden = |byte: u8| byte <= b' ' || matches!(byte, b'<' | b'>' | b'"' | 0x7f);
-        if rest.is_empty() || rest.bytes().any(forbidden) {
+        if rest.is_empty() || !ALLOWED.holds_all(rest) {
             return Err(SyntaxError::new(
                 "a URI is empty or has characters that no URI has",
             ));
@@ -174,9 +170,9 @@ impl<'a> Uri<'a> {
     }
 
     fn hierarchical(mut self, rest: &'a str) -> Result<Self, SyntaxError> {
-        let hostport = match rest.split_once('@') {
+        let hostport = match scan::cut(rest, b'@') {
             Some((userinfo, hostport)) => {
-                let (user, password) = match userinfo.split_once(':') {
+                let (user, password) = match scan::cut(userinfo, b':') {
                     Some((user, password)) => (user, Some(password)),
                     None => (userinfo, None),
                 };
@@ -185,22 +181,18 @@ impl<'a> Uri<'a> {
             }
             None => rest,
         };
-        let (hostport, headers) = match hostport.split_once('?') {
+        let (hostport, headers) = match scan::cut(hostport, b'?') {
             Some((before, headers)) => (before, Some(headers)),
             None => (hostport, None),
         };
-        let params_at = hostport.find(';').unwrap_or(hostport.len());
-        let (hostport, params) = hostport
-            .split_at_checked(params_at)
-            .unwrap_or((hostport, ""));
+        let (hostport, params) = scan::cut_before(hostport, b';');
         (self.host, self.port) = Host::with_port(hostport)?;
         (self.params, self.headers) = (params, headers);
         Ok(self)
     }
 
     fn number(mut self, rest: &'a str) -> Self {
-        let params_at = rest.find(';').unwrap_or(rest.len());
-        (self.opaque, self.params) = rest.split_at_checked(params_at).unwrap_or((rest, ""));
+        (self.opaque, self.params) = scan::cut_before(rest, b';');
         self
     }
 
@@ -233,7 +225,7 @@ impl<'a> Uri<'a> {
         self.params
             .split(';')
             .filter(|param| !param.is_empty())
-            .map(|param| match param.split_once('=') {
+            .map(|param| match scan::cut(param, b'=') {
                 Some((name, value)) => (name, Some(value)),
                 None => (param, None),
             })
@@ -259,7 +251,7 @@ impl<'a> Uri<'a> {
         headers
             .split('&')
             .filter(|header| !header.is_empty())
-            .map(|header| header.split_once('=').unwrap_or((header, "")))
+            .map(|header| scan::cut(header, b'=').unwrap_or((header, "")))
     }
 
     /// Whether the URI has a `?` and headers after it.
@@ -284,6 +276,20 @@ impl<'a> Scheme<'a> {
             Self::Other(text)
         }
     }
+}
+
+/// What may stand in a host's name; an underscore may not, but does.
+const NAME: ByteSet = byte_set!(is_name_byte);
+
+const fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')
+}
+
+/// What may stand in a URI; liberal, since real ones have more than the grammar allows.
+const ALLOWED: ByteSet = byte_set!(is_allowed);
+
+const fn is_allowed(byte: u8) -> bool {
+    byte > b' ' && !matches!(byte, b'<' | b'>' | b'"' | 0x7f)
 }
 
 fn is_scheme(text: &str) -> bool {

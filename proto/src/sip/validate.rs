@@ -10,6 +10,8 @@ use super::scan::{self, ListValues, Span, SyntaxError};
 use super::uri::Uri;
 use crate::base::limits;
 
+type Check = fn(&mut Message) -> Result<(), Fault>;
+
 /// The outcome: what is wrong first, and whether it can be answered all the same.
 pub(super) struct Validity {
     pub(super) fault: Option<Fault>,
@@ -24,15 +26,16 @@ impl From<SyntaxError> for Fault {
 
 /// Checks `message` and notes what it found on the way: CSeq, tags, branch.
 pub(super) fn validate(message: &mut Message) -> Validity {
-    let checks: [fn(&mut Message) -> Result<(), Fault>; 7] =
-        [via, single, call_id, cseq, addresses, request_line, lists];
-    let top_via = message.is_request() && message.top_via().is_ok();
+    let checks: [Check; 6] = [single, call_id, cseq, addresses, request_line, lists];
+    let vias = via(message);
     // RFC 3261 17.1.1.3: nobody waits for an answer to an ACK.
-    let answerable = top_via && message.method != Method::Ack;
+    let answerable = message.is_request()
+        && message.method != Method::Ack
+        && (vias.is_ok() || message.top_via().is_ok());
     // Each check runs, so that an answer to a partial request has all that could be read.
     let fault = checks
         .into_iter()
-        .fold(None, |first, check| first.or(check(message).err()));
+        .fold(vias.err(), |first, check| first.or(check(message).err()));
     Validity { fault, answerable }
 }
 
@@ -43,9 +46,19 @@ fn span(message: &Message, part: &str) -> Span {
 /// RFC 3261 20.42.
 fn via(message: &mut Message) -> Result<(), Fault> {
     let mut branch = None;
+    let checked = check_vias(message, &mut branch);
+    message.known.branch = branch;
+    checked
+}
+
+fn check_vias(message: &Message, top_branch: &mut Option<Span>) -> Result<(), Fault> {
     let mut hops = 0_usize;
     for value in message.values(HeaderName::Via) {
         let via = Via::parse(value)?;
+        if hops == 0 {
+            let branch = via.branch.filter(|branch| !branch.is_empty());
+            *top_branch = branch.map(|branch| span(message, branch));
+        }
         if !via.params.is_well_formed() {
             return Err(bad("a Via's parameters are torn"));
         }
@@ -55,15 +68,11 @@ fn via(message: &mut Message) -> Result<(), Fault> {
         {
             return Err(bad("a branch is too long"));
         }
-        if hops == 0 {
-            branch = via.branch.filter(|branch| !branch.is_empty());
-        }
         hops = hops.saturating_add(1);
         if hops > limits::SIP_HOPS_MAX {
             return Err(bad("there are too many Vias"));
         }
     }
-    message.known.branch = branch.map(|branch| span(message, branch));
     if hops == 0 {
         Err(bad("Via is missing"))
     } else {

@@ -8,6 +8,7 @@
 
 mod codec;
 mod frame;
+mod hello;
 mod record;
 mod relay;
 
@@ -16,6 +17,7 @@ pub use frame::{
     Ack, Batch, Claim, Frame, Locate, Located, Ping, Pong, Promise, PromiseRecord, Refusal, Refuse,
     Refused, Release, Standing, TakeOver,
 };
+pub use hello::{Greeting, HELLO_BYTES_MAX, HELLO_HEAD_BYTES, Hello, HelloRefusal};
 pub use record::{Lease, Members, Record};
 pub use relay::{Egress, Message, NotOwner, Relay, SignalAnswer};
 

@@ -31,7 +31,7 @@ impl<'a> NameAddr<'a> {
             let (display, rest) = scan::quoted_string(text).ok_or(bad)?;
             return Self::bracketed(Some(display), scan::trim(rest));
         }
-        match text.find('<') {
+        match scan::find(text, b'<') {
             Some(at) => {
                 let bad = SyntaxError::new("an address has no display name before its brackets");
                 let (display, rest) = text.split_at_checked(at).ok_or(bad)?;
@@ -51,7 +51,7 @@ impl<'a> NameAddr<'a> {
         let bad = SyntaxError::new("an address's angle brackets do not close");
         let (uri, params) = rest
             .strip_prefix('<')
-            .and_then(|rest| rest.split_once('>'))
+            .and_then(|rest| scan::cut(rest, b'>'))
             .ok_or(bad)?;
         Self {
             display,
@@ -64,8 +64,7 @@ impl<'a> NameAddr<'a> {
     fn bare(text: &'a str) -> Result<Self, SyntaxError> {
         // RFC 3261 20.10: without brackets, what follows a semicolon is the header's, and a URI
         // with a comma or a question mark must have them.
-        let at = text.find(';').unwrap_or(text.len());
-        let (uri, params) = text.split_at_checked(at).unwrap_or((text, ""));
+        let (uri, params) = scan::cut_before(text, b';');
         let uri = Uri::parse(scan::trim(uri))?;
         if uri.as_str().contains(['?', ',']) {
             return Err(SyntaxError::new(

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use crate::sip::scan;
+use crate::sip::scan::{self, ByteSet, byte_set};
 
 /// The parameters after a header field's value, unread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,9 +22,16 @@ pub struct Param<'a> {
     pub raw: &'a str,
 }
 
+/// What may stand in a value without quotes; liberal, since real ones have more than the grammar.
+const VALUE: ByteSet = byte_set!(is_value_byte);
+
+const fn is_value_byte(byte: u8) -> bool {
+    !matches!(byte, b' ' | b'\t' | b'"' | b'<' | b'>')
+}
+
 impl<'a> Param<'a> {
     fn read(raw: &'a str) -> Self {
-        match raw.split_once('=') {
+        match scan::cut(raw, b'=') {
             Some((name, value)) => Self {
                 name: scan::trim(name),
                 value: Some(scan::trim(value)),
@@ -60,7 +67,7 @@ impl<'a> Param<'a> {
             Some(value) if value.starts_with('"') => {
                 matches!(scan::quoted_string(value), Some((_, "")))
             }
-            Some(value) => !value.contains([' ', '\t', '"', '<', '>']),
+            Some(value) => VALUE.holds_all(value),
         };
         scan::is_token(self.name) && value
     }

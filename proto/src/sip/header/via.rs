@@ -40,8 +40,8 @@ impl<'a> Via<'a> {
     pub fn parse(text: &'a str) -> Result<Self, SyntaxError> {
         let raw = scan::trim(text);
         let bad = SyntaxError::new("Via has no protocol and transport");
-        let (name, rest) = raw.split_once('/').ok_or(bad)?;
-        let (version, rest) = rest.split_once('/').ok_or(bad)?;
+        let (name, rest) = scan::cut(raw, b'/').ok_or(bad)?;
+        let (version, rest) = scan::cut(rest, b'/').ok_or(bad)?;
         let rest = rest.trim_start_matches([' ', '\t']);
         let (transport, rest) = rest.split_once([' ', '\t']).ok_or(bad)?;
         if ![scan::trim(name), scan::trim(version), transport]
@@ -50,8 +50,7 @@ impl<'a> Via<'a> {
         {
             return Err(bad);
         }
-        let params_at = rest.find(';').unwrap_or(rest.len());
-        let (sent_by, params) = rest.split_at_checked(params_at).ok_or(bad)?;
+        let (sent_by, params) = scan::cut_before(rest, b';');
         let (host, port) = Host::with_port(scan::trim(sent_by))?;
         let mut via = Self {
             transport,

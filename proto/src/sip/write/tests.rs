@@ -7,7 +7,8 @@ use crate::sip::method::Method;
 
 fn request(via: &str) -> Message {
     let text = format!(
-        "INVITE sip:b@example.com SIP/2.0\r\nv: {via}\r\nVia: SIP/2.0/TCP 10.0.0.9;branch=z9hG4bK0\r\n\
+        "INVITE sip:b@example.com SIP/2.0\r\nv: {via}\r\n\
+         Via: SIP/2.0/TCP 10.0.0.9;branch=z9hG4bK0\r\n\
          Record-Route: <sip:p2;lr>\r\nRecord-Route: <sip:p1;lr>\r\nf: \"A\" <sip:a@h>;tag=1\r\n\
          To: <sip:b@example.com>\r\nCall-ID: c@h\r\nCSeq: 7 INVITE\r\nTimestamp: 54\r\n\r\n"
     );
@@ -130,6 +131,8 @@ fn a_request_reads_back_as_it_was_written() {
     assert_eq!(bye.values(HeaderName::Route).count(), 2);
     assert_eq!(bye.header_named("x-a"), Some("b"));
     assert_eq!(bye.bytes(), &bytes);
+    let record = postcard::to_allocvec(&bye).unwrap();
+    assert_eq!(postcard::from_bytes::<Message>(&record).unwrap(), bye);
 }
 
 #[test]

@@ -1,0 +1,172 @@
+//! What the cluster room wants done: releases, deliveries, calls brought to life and given up.
+
+use super::Shard;
+use super::live::LiveCall;
+use crate::app::{Event, Reply, Signal};
+use crate::base::ids::{CallId, MemberId};
+use crate::base::time::{Duration, Instant};
+use crate::cluster::effect::Effect;
+use crate::io::Output;
+use crate::sip::effect::Outgoing;
+use crate::sip::message::Message;
+use crate::sip::method::Method;
+use crate::wire;
+
+impl Shard {
+    pub(super) fn on_effect(&mut self, effect: Effect<Outgoing>, now: Instant) {
+        match effect {
+            Effect::Frame { to, address, frame } => {
+                let bytes = wire::encode(address, &frame);
+                self.outputs.push_back(Output::Frame { to, bytes });
+            }
+            Effect::Release { key, output, .. } => self.emit(key, output, now),
+            Effect::Drop { .. } => {}
+            Effect::Deliver { key, message } => self.on_deliver(key, message, now),
+            Effect::Activated {
+                key,
+                record,
+                cseq_floor,
+                asked,
+            } => {
+                self.on_activated(key, &record, cseq_floor, asked, now);
+            }
+            Effect::Yielded { key } => self.drop_call(key),
+            Effect::NotFound { key, message } => self.on_not_found(key, message),
+            Effect::Egress(egress) => {
+                // The owner counted it; here it only leaves.
+                self.outputs.push_back(Output::Sip {
+                    flow: egress.flow,
+                    bytes: egress.bytes,
+                });
+            }
+            Effect::SignalAnswer(answer) => {
+                self.answer_ask(answer.ask, answer.refusal.map_or(Ok(()), Err));
+            }
+        }
+    }
+
+    fn on_deliver(&mut self, key: CallId, message: wire::Message, now: Instant) {
+        match message {
+            wire::Message::Sip { flow, bytes } => {
+                let Ok(message) = Message::parse(bytes) else {
+                    return;
+                };
+                if self.calls.contains_key(&key) {
+                    self.deliver_sip(key, message, &flow, now);
+                } else if message.is_request() {
+                    self.answer_bare(&message, &flow, 481, None, &[]);
+                }
+            }
+            wire::Message::Signal {
+                asker,
+                shard,
+                ask,
+                body,
+            } => {
+                let refusal = self.signal(key, body, now).err();
+                self.tell_asker(asker, shard, wire::SignalAnswer { ask, refusal });
+            }
+        }
+    }
+
+    fn signal(&mut self, key: CallId, body: bytes::Bytes, now: Instant) -> Result<(), String> {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return Err("no such call".to_owned());
+        };
+        if call.sip.ended().is_some() {
+            return Err("the call has ended".to_owned());
+        }
+        match Signal::read(body) {
+            Signal::HangUp => {
+                call.sip.hang_up();
+            }
+            Signal::App(body) => {
+                self.tell_app(key, Event::Signal(body), now);
+                self.touch(key, now);
+            }
+        }
+        self.settle(key, false, now);
+        Ok(())
+    }
+
+    fn tell_asker(&mut self, asker: MemberId, shard: u16, answer: wire::SignalAnswer) {
+        if asker == self.view.me && shard == self.shard {
+            self.answer_ask(answer.ask, answer.refusal.map_or(Ok(()), Err));
+        } else {
+            self.cluster.answer_signal(asker, shard, answer);
+        }
+    }
+
+    /// SIP.md S4: what the heir does with what the dead owner left.
+    fn on_activated(
+        &mut self,
+        key: CallId,
+        record: &wire::Record,
+        cseq_floor: u32,
+        asked: Option<Instant>,
+        now: Instant,
+    ) {
+        let age = Duration::from_millis(u64::from(record.age_ms));
+        let mut call = match LiveCall::decode(&record.state, age, &self.app, now) {
+            Ok(call) => call,
+            Err(error) => {
+                // The record stays where it is; a member that can read it may still take it.
+                tracing::error!(?key, %error, "call can't be brought to life");
+                return;
+            }
+        };
+        tracing::debug!(?key, epoch = record.ballot.epoch, "adopted");
+        call.cseq_floor = cseq_floor;
+        call.asked = asked;
+        if let Some(invite) = call.sip.invite_key().cloned() {
+            self.invites.insert(invite.clone(), key);
+            call.invite = Some((invite, None));
+        }
+        let ended = call.sip.ended().is_some();
+        let unanswered = call.sip.take_unanswered();
+        let open = call.sip.open_requests();
+        self.calls.insert(key, call);
+        for method in unanswered {
+            // Its answer would go to the dead owner's address, so it is asked anew.
+            if let Some(egress) = self.egress(key)
+                && let Some(call) = self.calls.get_mut(&key)
+                && let Err(error) = call.sip.again(method, egress)
+            {
+                tracing::warn!(?key, %error, "own request can't be sent again");
+            }
+        }
+        if !ended {
+            self.tell_app(key, Event::Adopted, now);
+        }
+        for (id, method) in open {
+            // A re-INVITE nobody resumed: the peer tries again by itself (RFC 3261 14.1).
+            let status = if method == Method::Invite { 491 } else { 500 };
+            if let Some(call) = self.calls.get_mut(&key) {
+                let _ = call.sip.respond(id, &Reply::new(status)); // the app may have answered it
+            }
+        }
+        self.settle(key, false, now);
+    }
+
+    /// Nobody has the call: requests learn it, the rest is silence.
+    fn on_not_found(&mut self, key: CallId, message: wire::Message) {
+        match message {
+            wire::Message::Sip { flow, bytes } => {
+                let Ok(message) = Message::parse(bytes) else {
+                    return;
+                };
+                if message.is_request() {
+                    self.counts.rejected.count("no_call");
+                    self.answer_bare(&message, &flow, 481, None, &[]);
+                }
+            }
+            wire::Message::Signal {
+                asker, shard, ask, ..
+            } => {
+                tracing::debug!(?key, "signal for an unknown call");
+                let refusal = Some("no such call".to_owned());
+                self.tell_asker(asker, shard, wire::SignalAnswer { ask, refusal });
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! A call while this shard owns it: its SIP side, its application and its timers, and the way into
+//! and out of a record's opaque state.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::app::{AnyApp, Command, TimerId};
+use crate::base::time::{Duration, Instant, millis};
+use crate::io::CallState;
+use crate::sip::call::{SipCall, SipImage};
+use crate::sip::dialog::Stage;
+use crate::sip::transaction::key::TransactionKey;
+
+/// Version of the state's layout, its first byte. A reader takes this and the one before.
+const STATE_VERSION: u8 = 1;
+
+/// Timers of one application and call. Above: the newest is not set.
+const TIMERS_MAX: usize = 32;
+
+/// A call that is owned and running here.
+pub(super) struct LiveCall {
+    pub(super) sip: SipCall,
+    pub(super) app: Arc<dyn AnyApp>,
+    pub(super) state: Box<dyn Any + Send>,
+    pub(super) timers: Vec<(TimerId, Instant)>,
+    pub(super) born: Instant,
+    /// Own CSeq numbers start above this (PROTOCOL.md rule 23).
+    pub(super) cseq_floor: u32,
+    /// The deadline that stands for this call in the shard's table.
+    pub(super) deadline: Option<Instant>,
+    /// While the INVITE's transaction lives: what finds this call by it, and by its merged-request
+    /// hash.
+    pub(super) invite: Option<(TransactionKey, Option<u64>)>,
+    /// Own requests that wait for their CSeq lease.
+    pub(super) deferred: Vec<Command>,
+    /// When the first message for the orphan came, until the first output tells.
+    pub(super) asked: Option<Instant>,
+}
+
+/// The record's state, as owners read and write it.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct StateV1 {
+    pub(super) sip: SipImage,
+    pub(super) app: String,
+    #[serde(with = "serde_bytes")]
+    pub(super) app_state: Vec<u8>,
+    timers: Vec<(TimerId, u32)>,
+    age_ms: u32,
+}
+
+/// A record's state that this build can't bring to life. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StateError {
+    #[error("state of version {0}, this build reads {STATE_VERSION}")]
+    Version(u8),
+    #[error("state does not decode: {0}")]
+    Body(#[from] postcard::Error),
+    #[error("no application called {0} here")]
+    App(String),
+}
+
+/// Reads a record's state without bringing it to life.
+pub(super) fn read_state(state: &[u8]) -> Result<StateV1, StateError> {
+    match state.split_first() {
+        Some((&STATE_VERSION, body)) => Ok(postcard::from_bytes(body)?),
+        Some((other, _)) => Err(StateError::Version(*other)),
+        None => Err(StateError::Version(0)),
+    }
+}
+
+impl LiveCall {
+    pub(super) fn new(sip: SipCall, app: Arc<dyn AnyApp>, now: Instant) -> Self {
+        Self {
+            sip,
+            state: app.fresh(),
+            app,
+            timers: Vec::new(),
+            born: now,
+            cseq_floor: 0,
+            deadline: None,
+            invite: None,
+            deferred: Vec::new(),
+            asked: None,
+        }
+    }
+
+    /// The call as its record's state.
+    pub(super) fn encode(&self, now: Instant) -> Bytes {
+        let state = StateV1 {
+            sip: self.sip.image(now),
+            app: self.app.name().to_owned(),
+            app_state: self.app.encode(self.state.as_ref()),
+            timers: self
+                .timers
+                .iter()
+                .map(|(id, at)| (*id, millis(at.since(now))))
+                .collect(),
+            age_ms: millis(now.since(self.born)),
+        };
+        let out = Vec::with_capacity(1_024);
+        let mut out = out;
+        out.push(STATE_VERSION);
+        Bytes::from(postcard::to_extend(&state, out).expect("a Vec takes any state"))
+    }
+
+    /// The call back from a record's state that was written `age` ago.
+    pub(super) fn decode(
+        state: &[u8],
+        age: Duration,
+        app: &Arc<dyn AnyApp>,
+        now: Instant,
+    ) -> Result<Self, StateError> {
+        let state = read_state(state)?;
+        if state.app != app.name() {
+            return Err(StateError::App(state.app));
+        }
+        let written = now - age;
+        let span = |ms: u32| Duration::from_millis(u64::from(ms));
+        Ok(Self {
+            sip: SipCall::restore(state.sip, written),
+            state: app.decode(&state.app_state)?,
+            app: Arc::clone(app),
+            timers: state
+                .timers
+                .into_iter()
+                .map(|(id, ms)| (id, written + span(ms)))
+                .collect(),
+            born: written - span(state.age_ms),
+            cseq_floor: 0,
+            deadline: None,
+            invite: None,
+            deferred: Vec::new(),
+            asked: None,
+        })
+    }
+
+    pub(super) fn set_timer(&mut self, id: TimerId, at: Instant) {
+        self.timers.retain(|(other, _)| *other != id);
+        if self.timers.len() < TIMERS_MAX {
+            self.timers.push((id, at));
+        }
+    }
+
+    /// Takes the timers that are due, earliest first: each goes off once.
+    pub(super) fn take_due(&mut self, now: Instant) -> Vec<TimerId> {
+        let mut due: Vec<(Instant, TimerId)> = self
+            .timers
+            .iter()
+            .filter(|(_, at)| *at <= now)
+            .map(|(id, at)| (*at, *id))
+            .collect();
+        self.timers.retain(|(_, at)| *at > now);
+        due.sort_unstable();
+        due.into_iter().map(|(_, id)| id).collect()
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let timer = self.timers.iter().map(|(_, at)| *at).min();
+        [timer, self.sip.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}
+
+/// Where a call stands, for people.
+pub(super) fn call_state(stage: Stage, unacked: bool) -> CallState {
+    match stage {
+        Stage::Early => CallState::Early,
+        Stage::Confirmed if unacked => CallState::Answered,
+        Stage::Confirmed => CallState::Confirmed,
+        Stage::Ended => CallState::Ending,
+    }
+}

@@ -1,0 +1,263 @@
+//! The switchboard: joins `sip`, `cluster` and `app`, and applies the policy table. Routing only;
+//! what a message means is decided in the rooms.
+//!
+//! ```text
+//!   Input::Sip ──> front ──> call (sip) ──> app ──> commands ──> call
+//!                    │          │ changed            │ ready
+//!                    │          ▼                    ▼
+//!                    │   cluster.changed(state) ── policy ── cluster.hold ─┐
+//!                    │                                  └─ emit now        │
+//!                    └─ not ours: cluster.bring        emit <── Release ───┘
+//! ```
+//!
+//! The loop of whoever runs a shard: hand over inputs, drain [`Shard::poll_output`] until it is
+//! empty, sleep until [`Shard::next_deadline`] or the next input; at the deadline call
+//! [`Shard::handle_timeout`] and drain again.
+
+mod answers;
+mod counts;
+mod effects;
+mod front;
+mod live;
+pub mod policy;
+mod run;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+
+use crate::app::AnyApp;
+use crate::base::flow::{Flow, Transport};
+use crate::base::ids::{CallId, MemberId};
+use crate::base::map::{KeyedState, Map};
+use crate::base::rng::{self, Rng, Seed};
+use crate::base::time::{Duration, Instant};
+use crate::cluster::policy::Replication;
+use crate::cluster::view::View;
+use crate::cluster::{Cluster, Sabotage};
+use crate::io::{Answer, Input, Output};
+use crate::sip::effect::Outgoing;
+use crate::sip::locator::Sealer;
+use crate::sip::transaction::key::TransactionKey;
+use counts::Counts;
+use live::LiveCall;
+
+/// A listener of this node, as messages name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Its transport.
+    pub transport: Transport,
+    /// `host[:port]` for Contact and Via sent-by (SIP.md S1.1).
+    pub advertise: Arc<str>,
+}
+
+/// What a shard is told at birth.
+#[derive(Clone)]
+pub struct ShardConfig {
+    /// Which shard of the node this is.
+    pub shard: u16,
+    /// How many the node has.
+    pub shards: u16,
+    /// The node's SIP listeners; a [`Flow`] names one by its place here.
+    pub listeners: Vec<Listener>,
+    /// Replication policy.
+    pub replication: Replication,
+    /// Seals and opens locators, and places Call-IDs.
+    pub sealer: Arc<Sealer>,
+    /// The application.
+    pub app: Arc<dyn AnyApp>,
+    /// Members as known now; its `me` is this member.
+    pub view: Arc<View>,
+    /// This shard's own seed.
+    pub seed: Seed,
+}
+
+/// A signal that somebody here waits for the outcome of.
+#[derive(Clone, Copy, Debug)]
+struct PendingAsk {
+    until: Instant,
+}
+
+/// How long a signal may look for its call.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One shard of a node.
+pub struct Shard {
+    shard: u16,
+    shards: u16,
+    listeners: Vec<Listener>,
+    sealer: Arc<Sealer>,
+    app: Arc<dyn AnyApp>,
+    policy: Replication,
+    view: Arc<View>,
+    cluster: Cluster<Outgoing>,
+    calls: Map<CallId, LiveCall>,
+    /// INVITE transactions by key: what a tagless repetition or CANCEL finds its call by.
+    invites: Map<TransactionKey, CallId>,
+    /// Hash of Call-ID, From tag, CSeq and Request-URI of those (RFC 3261 8.2.2.2).
+    merges: Map<u64, CallId>,
+    hasher: KeyedState,
+    deadlines: BTreeSet<(Instant, CallId)>,
+    asks: BTreeMap<u64, PendingAsk>,
+    outputs: VecDeque<Output>,
+    rng: Rng,
+    counts: Counts,
+}
+
+impl fmt::Debug for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Shard {} of {:?}, {} calls",
+            self.shard,
+            self.view.me,
+            self.calls.len()
+        )
+    }
+}
+
+impl Shard {
+    /// A shard that owns nothing yet.
+    #[must_use]
+    pub fn new(config: ShardConfig) -> Self {
+        use rand::Rng as _;
+        let mut rng = rng::from_seed(config.seed);
+        let hasher = KeyedState::new(rng.next_u64(), rng.next_u64());
+        let cluster = Cluster::new(
+            Arc::clone(&config.view),
+            config.shard,
+            config.replication.clone(),
+            rng::fork(&mut rng),
+        );
+        Self {
+            shard: config.shard,
+            shards: config.shards.max(1),
+            listeners: config.listeners,
+            sealer: config.sealer,
+            app: config.app,
+            policy: config.replication,
+            view: config.view,
+            cluster,
+            calls: Map::with_hasher(hasher),
+            invites: Map::with_hasher(hasher),
+            merges: Map::with_hasher(hasher),
+            hasher,
+            deadlines: BTreeSet::new(),
+            asks: BTreeMap::new(),
+            outputs: VecDeque::new(),
+            rng,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Breaks rules on purpose; for tests of the tests.
+    pub fn sabotage(&mut self, sabotage: Sabotage) {
+        self.cluster.sabotage(sabotage);
+    }
+
+    /// Which member this is.
+    #[must_use]
+    pub fn me(&self) -> MemberId {
+        self.view.me
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::Sip { flow, bytes } => self.on_sip(flow, bytes, now),
+            Input::Frame {
+                from,
+                session,
+                bytes,
+            } => match crate::wire::decode(&bytes) {
+                Ok((address, frame)) => self.cluster.on_frame(from, session, address, frame, now),
+                Err(error) => {
+                    self.counts.frames_bad += 1;
+                    tracing::warn!(?from, %error, "frame dropped");
+                }
+            },
+            Input::View(view) => {
+                self.view = Arc::clone(&view);
+                self.cluster.on_view(view, now);
+            }
+            Input::LinkUp {
+                member,
+                session,
+                shards,
+            } => {
+                self.cluster.on_link_up(member, session, shards, now);
+            }
+            Input::LinkDown { member, session } => {
+                self.cluster.on_link_down(member, session, now);
+            }
+            Input::Renamed(me) => self.cluster.on_renamed(me, now),
+            Input::Ask { ask, request } => self.on_ask(ask, request, now),
+        }
+    }
+
+    /// Lets everything that is due by `now` happen.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.cluster.on_timeout(now);
+        while let Some((at, key)) = self.deadlines.first().copied()
+            && at <= now
+        {
+            self.deadlines.pop_first();
+            self.on_call_deadline(key, now);
+        }
+        let late = self.asks.iter().filter(|(_, ask)| ask.until <= now);
+        for ask in late.map(|(ask, _)| *ask).collect::<Vec<_>>() {
+            self.answer_ask(ask, Err("no owner answered in time".to_owned()));
+        }
+    }
+
+    /// The next thing the shell is to do.
+    pub fn poll_output(&mut self, now: Instant) -> Option<Output> {
+        loop {
+            if let Some(output) = self.outputs.pop_front() {
+                return Some(output);
+            }
+            let effect = self.cluster.poll_effect(now)?;
+            self.on_effect(effect, now);
+        }
+    }
+
+    /// When [`Shard::handle_timeout`] wants to be called.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let call = self.deadlines.first().map(|(at, _)| *at);
+        let ask = self.asks.values().map(|ask| ask.until).min();
+        [call, ask, self.cluster.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The listener that our own messages to `like` leave by, if there is one of its transport.
+    fn own_flow(&self, like: &Flow) -> Option<Flow> {
+        let me = self.view.me.node;
+        let place = if like.ingress == me {
+            Some(usize::from(like.listener))
+        } else {
+            self.listeners
+                .iter()
+                .position(|one| one.transport == like.transport)
+        }?;
+        let listener = self.listeners.get(place)?;
+        Some(Flow {
+            transport: listener.transport,
+            ingress: me,
+            listener: u16::try_from(place).ok()?,
+            remote: like.remote,
+            advertise: Arc::clone(&listener.advertise),
+        })
+    }
+
+    fn answer_ask(&mut self, ask: u64, answer: Result<(), String>) {
+        if self.asks.remove(&ask).is_some() {
+            self.outputs.push_back(Output::Answer {
+                ask,
+                answer: Answer::Signal(answer),
+            });
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The policy table: which output waits for what (SIP.md S5.1). One place, and nothing but a table.
+
+use crate::sip::effect::Class;
+
+/// What an output does at the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// It leaves at once, unless something of the same call is held: then it queues behind it.
+    InOrder,
+    /// It leaves when the state it tells of is replicated as the policy asks.
+    Replicated,
+}
+
+/// What the outputs of a class wait for. 100 Trying and repetitions of what was let out before never
+/// come here.
+#[must_use]
+pub fn wait(class: Class) -> Wait {
+    match class {
+        // Nothing is lost if nobody remembers having said it.
+        Class::Provisional | Class::Refusal => Wait::InOrder,
+        // The peer acts on it for good: INVITE 2xx, finals in a dialog (BYE's among them).
+        Class::Answer => Wait::Replicated,
+        // An own request lost with its state would repeat its effect or its number.
+        Class::Request => Wait::Replicated,
+    }
+}

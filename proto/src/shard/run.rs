@@ -1,0 +1,363 @@
+//! Running a call: its effects, its application's commands, what is written to the record, and the
+//! policy table at work.
+
+use bytes::Bytes;
+
+use super::Shard;
+use super::counts::label;
+use super::live::LiveCall;
+use super::policy::{Wait, wait};
+use crate::app::{Command, Event, Scene};
+use crate::base::flow::Flow;
+use crate::base::ids::CallId;
+use crate::base::time::Instant;
+use crate::io::Output;
+use crate::sip::call::{CallError, Egress};
+use crate::sip::dialog::Stage;
+use crate::sip::effect::{Class, Effect, Event as SipEvent, Outgoing};
+use crate::sip::locator::{Locator, owner_hint};
+use crate::sip::method::Method;
+use crate::sip::transaction::key::TransactionKey;
+use crate::wire;
+
+impl Shard {
+    /// Carries out everything that a call wants, writes its record, puts its outputs to the policy
+    /// table. `by_timer`: nothing but time caused this, so a BYE may have to stay (see
+    /// `Cluster::hold`).
+    pub(super) fn settle(&mut self, key: CallId, by_timer: bool, now: Instant) {
+        let mut ready: Vec<Outgoing> = Vec::new();
+        let mut touched = false;
+        loop {
+            let Some(call) = self.calls.get_mut(&key) else {
+                return;
+            };
+            let effects = call.sip.take_effects();
+            if effects.is_empty() {
+                if !call.sip.owes_bye() || !self.send_bye(key) {
+                    break;
+                }
+                continue;
+            }
+            for effect in effects {
+                match effect {
+                    Effect::Send { flow, bytes } => self.send_sip(flow, bytes),
+                    Effect::Ready(outgoing) => ready.push(outgoing),
+                    Effect::Event(event) => {
+                        touched = true;
+                        self.tell_app(key, app_event(*event), now);
+                    }
+                }
+            }
+        }
+        self.write_record(key, touched, now);
+        for outgoing in ready {
+            match wait(outgoing.class) {
+                Wait::InOrder if !self.cluster.is_holding(key) => self.emit(key, outgoing, now),
+                Wait::InOrder | Wait::Replicated => {
+                    let by_timer = by_timer && outgoing.class == Class::Request;
+                    self.cluster.hold(key, outgoing, by_timer, now);
+                }
+            }
+        }
+        self.after(key, now);
+    }
+
+    /// Lets an output out.
+    pub(super) fn emit(&mut self, key: CallId, outgoing: Outgoing, now: Instant) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        call.sip.emit(outgoing, now);
+        if let Some(asked) = call.asked.take() {
+            let micros = u64::try_from(now.since(asked).as_micros()).unwrap_or(u64::MAX);
+            self.counts.takeover.record(micros);
+        }
+        for effect in call.sip.take_effects() {
+            if let Effect::Send { flow, bytes } = effect {
+                self.send_sip(flow, bytes);
+            }
+        }
+        self.after(key, now);
+    }
+
+    /// Keeps the shard's tables in step with a call that has just run.
+    fn after(&mut self, key: CallId, now: Instant) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        if call.sip.is_over() && self.cluster.is_early(key) {
+            self.cluster.forget(key);
+            self.drop_call(key);
+            return;
+        }
+        if call.invite.is_some() && call.sip.invite_key().is_none() {
+            let invite = call.invite.take();
+            self.drop_invite(key, invite);
+        }
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let next = call.next_deadline().map(|at| at.max(now));
+        if call.deadline != next {
+            if let Some(old) = call.deadline {
+                self.deadlines.remove(&(old, key));
+            }
+            if let Some(next) = next {
+                self.deadlines.insert((next, key));
+            }
+            call.deadline = next;
+        }
+    }
+
+    /// Forgets a call that this shard does not run any more.
+    pub(super) fn drop_call(&mut self, key: CallId) {
+        let Some(call) = self.calls.remove(&key) else {
+            return;
+        };
+        if let Some(at) = call.deadline {
+            self.deadlines.remove(&(at, key));
+        }
+        self.drop_invite(key, call.invite);
+    }
+
+    /// The INVITE's transaction is over: its repetitions and CANCEL find nothing any more.
+    fn drop_invite(&mut self, key: CallId, invite: Option<(TransactionKey, Option<u64>)>) {
+        let Some((transaction, merge)) = invite else {
+            return;
+        };
+        // Another call may have taken the place.
+        if self.invites.get(&transaction) == Some(&key) {
+            self.invites.remove(&transaction);
+        }
+        if let Some(merge) = merge {
+            self.merges.remove(&merge);
+        }
+    }
+
+    fn write_record(&mut self, key: CallId, touched: bool, now: Instant) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let changed = call.sip.take_changed() || touched;
+        let worth_it =
+            call.sip.dialog().stage != Stage::Early && !early_end(call, &self.cluster, key);
+        if changed && worth_it {
+            let ended = call.sip.ended().is_some();
+            let state = call.encode(now);
+            self.cluster.changed(key, state, ended, now);
+        }
+    }
+
+    pub(super) fn tell_app(&mut self, key: CallId, event: Event, now: Instant) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let mut commands = Vec::new();
+        let app = std::sync::Arc::clone(&call.app);
+        let open_invite = call.sip.open_invite();
+        let dialog = call.sip.dialog();
+        let scene = Scene {
+            id: key,
+            dialog,
+            open_invite: open_invite.as_ref(),
+        };
+        app.on_event(scene, call.state.as_mut(), &mut commands, event);
+        for command in commands {
+            self.obey(key, command, now);
+        }
+    }
+
+    fn obey(&mut self, key: CallId, command: Command, now: Instant) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let outcome = match command {
+            Command::Respond(id, reply) => call.sip.respond(id, &reply),
+            Command::HangUp => {
+                call.sip.hang_up(); // the BYE, if due, is sent when the call settles
+                Ok(())
+            }
+            Command::SetTimer(id, after) => {
+                call.set_timer(id, now + after);
+                Ok(())
+            }
+            Command::CancelTimer(id) => {
+                call.timers.retain(|(other, _)| *other != id);
+                Ok(())
+            }
+            Command::Request(method, headers, body) => self.own_request(key, method, headers, body),
+        };
+        if let Err(error) = outcome {
+            tracing::debug!(?key, %error, "application's command refused");
+        }
+    }
+
+    fn own_request(
+        &mut self,
+        key: CallId,
+        method: Method,
+        headers: Vec<(String, String)>,
+        body: Option<(String, Bytes)>,
+    ) -> Result<(), CallError> {
+        if !self.lease_allows(key) {
+            // PROTOCOL.md rule 23: its number is not safe yet.
+            if let Some(call) = self.calls.get_mut(&key) {
+                call.deferred.push(Command::Request(method, headers, body));
+            }
+            return Ok(());
+        }
+        let Some(egress) = self.egress(key) else {
+            return Err(CallError::Ended);
+        };
+        let Some(call) = self.calls.get_mut(&key) else {
+            return Err(CallError::Ended);
+        };
+        let body = body
+            .as_ref()
+            .map(|(kind, body)| (kind.as_str(), body.as_ref()));
+        call.sip.request(method, &headers, body, egress).map(|_| ())
+    }
+
+    fn lease_allows(&mut self, key: CallId) -> bool {
+        let Some(call) = self.calls.get(&key) else {
+            return false;
+        };
+        let next = call
+            .sip
+            .dialog()
+            .local_seq
+            .max(call.cseq_floor)
+            .saturating_add(1);
+        let (lease, known) = self.cluster.lease(key);
+        if next >= lease {
+            self.cluster.extend_lease(key);
+        }
+        known && next <= lease
+    }
+
+    /// Requests that waited for their lease.
+    pub(super) fn retry_deferred(&mut self, key: CallId, now: Instant) {
+        let deferred = self
+            .calls
+            .get_mut(&key)
+            .map(|call| std::mem::take(&mut call.deferred));
+        for command in deferred.unwrap_or_default() {
+            self.obey(key, command, now);
+        }
+    }
+
+    fn send_bye(&mut self, key: CallId) -> bool {
+        let Some(egress) = self.egress(key) else {
+            return false;
+        };
+        let Some(call) = self.calls.get_mut(&key) else {
+            return false;
+        };
+        match call.sip.bye(egress) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(?key, %error, "BYE can't be sent");
+                false
+            }
+        }
+    }
+
+    /// How the call's next own request leaves, its branch sealed.
+    pub(super) fn egress(&mut self, key: CallId) -> Option<Egress> {
+        let call = self.calls.get(&key)?;
+        let dialog = call.sip.dialog();
+        let flow = self.own_flow(&dialog.flow)?;
+        let locator = Locator {
+            call: key,
+            hint: owner_hint(self.view.me.node),
+        };
+        let branch = self
+            .sealer
+            .seal_branch(dialog.call_id.as_bytes(), locator, &mut self.rng);
+        Some(Egress {
+            flow,
+            branch,
+            cseq_floor: call.cseq_floor,
+        })
+    }
+
+    /// Lets what is due in a call happen.
+    pub(super) fn on_call_deadline(&mut self, key: CallId, now: Instant) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        call.deadline = None;
+        call.sip.on_timeout(now);
+        let timers = call.take_due(now);
+        let touched = !timers.is_empty();
+        for timer in timers {
+            self.tell_app(key, Event::Timer(timer), now);
+        }
+        self.retry_deferred(key, now);
+        if touched {
+            self.touch(key, now);
+        }
+        self.settle(key, true, now);
+    }
+
+    /// The application's state or timers changed outside an event of the SIP side.
+    pub(super) fn touch(&mut self, key: CallId, now: Instant) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        // A change that also ends the call is written once, when the call settles.
+        if call.sip.dialog().stage == Stage::Confirmed && !call.sip.owes_bye() {
+            self.write_record(key, true, now);
+        }
+    }
+
+    /// Sends a SIP message by a flow: from our own socket, or through the member whose socket it is.
+    pub(super) fn send_sip(&mut self, flow: Flow, bytes: Bytes) {
+        self.counts.sip_out.count(label(&bytes));
+        if flow.ingress == self.view.me.node {
+            self.outputs.push_back(Output::Sip { flow, bytes });
+            return;
+        }
+        match self.cluster.reachable(flow.ingress) {
+            Some(member) => {
+                self.cluster
+                    .send_egress(member, wire::Egress { flow, bytes });
+            }
+            // The ingress is dead: the peer may still take it from here.
+            None => match self.own_flow(&flow) {
+                Some(flow) => self.outputs.push_back(Output::Sip { flow, bytes }),
+                None => self.counts.rejected.count("no_way_out"),
+            },
+        }
+    }
+}
+
+/// A call that ended before any copy of it was worth making.
+fn early_end(call: &LiveCall, cluster: &crate::cluster::Cluster<Outgoing>, key: CallId) -> bool {
+    call.sip.ended().is_some() && cluster.is_early(key)
+}
+
+fn app_event(event: SipEvent) -> Event {
+    match event {
+        SipEvent::Request {
+            id,
+            message,
+            initial,
+        } => Event::Request {
+            id,
+            message,
+            initial,
+        },
+        SipEvent::Ack { message } => Event::Ack { message },
+        SipEvent::Response {
+            id,
+            method,
+            message,
+        } => Event::Response {
+            id,
+            method,
+            message,
+        },
+        SipEvent::Ended(cause) => Event::Ended(cause),
+    }
+}

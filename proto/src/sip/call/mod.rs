@@ -1,0 +1,349 @@
+//! A call: its dialogs and transactions as one value, the unit that an owner runs and a record holds.
+//!
+//! The UAS core of RFC 3261 8.2, 12 to 15 for one call: messages and application verbs in, effects
+//! out. It never sends by itself, never asks the time, and knows neither members nor records. Every
+//! step that a record must hold sets `changed`.
+
+mod image;
+mod uac;
+mod uas;
+
+use bytes::Bytes;
+
+use super::dialog::{Dialog, Stage};
+use super::effect::{Cause, Effect, Event, OwnRequestId, RequestId};
+use super::message::Message;
+use super::method::Method;
+use super::transaction::client_other::ClientOther;
+use super::transaction::key::{ClientKey, Rfc2543Fields, TransactionKey};
+use super::transaction::server_invite::ServerInvite;
+use super::transaction::server_other::ServerOther;
+use super::transaction::success::UnackedSuccess;
+use super::transaction::{Action, Failure};
+use super::write::response_target;
+use crate::base::flow::Flow;
+use crate::base::time::Instant;
+
+pub use image::SipImage;
+pub use uac::Egress;
+pub use uas::Reply;
+
+/// Methods that a call answers: the value of Allow.
+pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE";
+/// Option tags that a call knows (RFC 3261 20.37); none yet.
+pub const SUPPORTED: &[&str] = &[];
+
+/// Why an application's verb could not be carried out. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The request is unknown, or was answered before.
+    #[error("the request was answered before")]
+    Answered,
+    /// The call has ended.
+    #[error("the call has ended")]
+    Ended,
+    /// The message could not be written.
+    #[error("the message can't be written: {0}")]
+    Write(#[from] super::write::Refused),
+}
+
+#[derive(Clone, Debug)]
+enum Server {
+    Invite(ServerInvite),
+    Other(ServerOther),
+}
+
+impl Server {
+    fn is_terminated(&self) -> bool {
+        match self {
+            Self::Invite(machine) => machine.is_terminated(),
+            Self::Other(machine) => machine.is_terminated(),
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Invite(machine) => machine.next_deadline(),
+            Self::Other(machine) => machine.next_deadline(),
+        }
+    }
+
+    fn on_timeout(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        match self {
+            Self::Invite(machine) => machine.on_timeout(now, actions),
+            Self::Other(machine) => machine.on_timeout(now, actions),
+        }
+    }
+
+    fn finish(&mut self, status: u16, bytes: Bytes, now: Instant, actions: &mut Vec<Action>) {
+        match self {
+            Self::Invite(machine) if status < 300 => machine.success(bytes, now, actions),
+            Self::Invite(machine) => machine.failure(bytes, now, actions),
+            Self::Other(machine) => machine.answer(bytes, now, actions),
+        }
+    }
+}
+
+/// How far the answer to a request has come.
+#[derive(Clone, Debug)]
+enum Answer {
+    /// Nobody has decided; the request is kept to answer it.
+    Open(Box<Message>),
+    /// Decided and in the record, not let out yet.
+    Decided(u16, Bytes),
+    /// Let out: the machine has it.
+    Out,
+}
+
+#[derive(Clone, Debug)]
+struct ServerTx {
+    id: RequestId,
+    key: TransactionKey,
+    method: Method,
+    cseq: u32,
+    /// The way back, its remote address by RFC 3261 18.2.2.
+    reply: Flow,
+    machine: Server,
+    answer: Answer,
+}
+
+#[derive(Clone, Debug)]
+struct ClientTx {
+    id: OwnRequestId,
+    key: ClientKey,
+    method: Method,
+    flow: Flow,
+    request: Bytes,
+    /// None until it is let out.
+    machine: Option<ClientOther>,
+}
+
+#[derive(Clone, Debug)]
+struct Unacked {
+    cseq: u32,
+    flow: Flow,
+    machine: UnackedSuccess,
+}
+
+/// A call and everything SIP about it.
+#[derive(Clone, Debug)]
+pub struct SipCall {
+    dialog: Dialog,
+    servers: Vec<ServerTx>,
+    clients: Vec<ClientTx>,
+    unacked: Option<Unacked>,
+    /// A BYE of ours that must wait for the ACK (RFC 3261 15).
+    bye_after_ack: bool,
+    ended: Option<Cause>,
+    next_id: u32,
+    changed: bool,
+    effects: Vec<Effect>,
+}
+
+impl SipCall {
+    /// The call's dialog.
+    #[must_use]
+    pub fn dialog(&self) -> &Dialog {
+        &self.dialog
+    }
+
+    /// Whether a record would differ from the one written last; asking resets it.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// What the call wants done, in order.
+    pub fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Why the call ended, if it has.
+    #[must_use]
+    pub fn ended(&self) -> Option<Cause> {
+        self.ended
+    }
+
+    /// Whether a 2xx of ours waits for its ACK, decided or sent.
+    #[must_use]
+    pub fn is_unacked(&self) -> bool {
+        self.unacked.is_some()
+            || self.servers.iter().any(|server| {
+                server.method == Method::Invite
+                    && matches!(server.answer, Answer::Decided(status, _) if status < 300)
+            })
+    }
+
+    /// Whether nothing is left to do: over, and every transaction has ended.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.ended.is_some() && self.servers.is_empty() && self.clients.is_empty()
+    }
+
+    /// Live transactions.
+    #[must_use]
+    pub fn transactions(&self) -> usize {
+        self.servers.len().saturating_add(self.clients.len())
+    }
+
+    /// The key of the INVITE that made the call, while its transaction lives.
+    #[must_use]
+    pub fn invite_key(&self) -> Option<&TransactionKey> {
+        let invite = self
+            .servers
+            .iter()
+            .find(|server| server.method == Method::Invite);
+        invite.map(|server| &server.key)
+    }
+
+    /// When [`SipCall::on_timeout`] is wanted.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let servers = self
+            .servers
+            .iter()
+            .filter_map(|server| server.machine.next_deadline());
+        let clients = self
+            .clients
+            .iter()
+            .filter_map(|client| client.machine.as_ref().and_then(ClientOther::next_deadline));
+        let unacked = self
+            .unacked
+            .iter()
+            .filter_map(|unacked| unacked.machine.next_deadline());
+        servers.chain(clients).chain(unacked).min()
+    }
+
+    /// Lets everything happen that is due.
+    pub fn on_timeout(&mut self, now: Instant) {
+        for index in 0..self.servers.len() {
+            let mut actions = Vec::new();
+            let Some(server) = self.servers.get_mut(index) else {
+                break;
+            };
+            server.machine.on_timeout(now, &mut actions);
+            let flow = server.reply.clone();
+            self.act(&flow, actions);
+        }
+        let mut lost = Vec::new();
+        for index in 0..self.clients.len() {
+            let mut actions = Vec::new();
+            let Some(client) = self.clients.get_mut(index) else {
+                break;
+            };
+            let Some(machine) = client.machine.as_mut() else {
+                continue;
+            };
+            machine.on_timeout(now, &mut actions);
+            if actions
+                .iter()
+                .any(|action| matches!(action, Action::Failed(_)))
+            {
+                lost.push((client.id, client.method.clone()));
+            }
+            let flow = client.flow.clone();
+            self.act(&flow, actions);
+        }
+        for (id, method) in lost {
+            self.own_request_done(id, &method, None);
+        }
+        self.on_unacked_timeout(now);
+        self.sweep();
+    }
+
+    fn on_unacked_timeout(&mut self, now: Instant) {
+        let Some(unacked) = self.unacked.as_mut() else {
+            return;
+        };
+        let mut actions = Vec::new();
+        unacked.machine.on_timeout(now, &mut actions);
+        let flow = unacked.flow.clone();
+        let gave_up = actions.contains(&Action::Failed(Failure::Timeout));
+        self.act(&flow, actions);
+        if gave_up {
+            // RFC 3261 13.3.1.4: the dialog stands, but the session should be ended.
+            self.unacked = None;
+            self.changed = true;
+            self.bye_after_ack = true;
+        }
+    }
+
+    /// Whether our BYE is due: it was asked for and the ACK, or the end of waiting for it, has come.
+    #[must_use]
+    pub fn owes_bye(&self) -> bool {
+        self.bye_after_ack && !self.is_unacked() && self.ended.is_none()
+    }
+
+    /// Turns what a machine wants into effects. Failures are the caller's to see.
+    fn act(&mut self, flow: &Flow, actions: Vec<Action>) {
+        for action in actions {
+            if let Action::Send(bytes) = action {
+                self.effects.push(Effect::Send {
+                    flow: flow.clone(),
+                    bytes,
+                });
+            }
+        }
+    }
+
+    fn sweep(&mut self) {
+        self.servers
+            .retain(|server| !server.machine.is_terminated());
+        self.clients.retain(|client| {
+            client
+                .machine
+                .as_ref()
+                .is_none_or(|machine| !machine.is_terminated())
+        });
+    }
+
+    fn end(&mut self, cause: Cause) {
+        if self.ended.is_none() {
+            self.ended = Some(cause);
+            self.dialog.stage = Stage::Ended;
+            self.unacked = None;
+            self.changed = true;
+            self.tell(Event::Ended(cause));
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.effects.push(Effect::Event(Box::new(event)));
+    }
+
+    fn new_id(&mut self) -> u32 {
+        self.next_id = self.next_id.wrapping_add(1);
+        self.next_id
+    }
+}
+
+/// The server transaction that a request belongs to (RFC 3261 17.2.3).
+#[must_use]
+pub fn server_key(request: &Message) -> TransactionKey {
+    let via = request.top_via().ok();
+    let host = via
+        .as_ref()
+        .map(|via| via.host.as_str())
+        .unwrap_or_default();
+    let port = via.as_ref().and_then(|via| via.port);
+    let method = request.method().as_str();
+    TransactionKey::server(request.branch(), host, port, method, || Rfc2543Fields {
+        request_uri: request.request_uri().into(),
+        to_tag: request.to_tag().unwrap_or_default().into(),
+        from_tag: request.from_tag().unwrap_or_default().into(),
+        call_id: request.call_id().into(),
+        cseq: request.cseq_number(),
+        top_via: via.as_ref().map(|via| via.raw).unwrap_or_default().into(),
+    })
+}
+
+/// The way a response to `request` goes back (RFC 3261 18.2.2, RFC 3581 4).
+#[must_use]
+pub fn reply_flow(request: &Message, flow: &Flow) -> Flow {
+    let mut reply = flow.clone();
+    if !flow.transport.is_reliable()
+        && let Ok(via) = request.top_via()
+    {
+        reply.remote = response_target(&via, flow.remote);
+    }
+    reply
+}

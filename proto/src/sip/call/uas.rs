@@ -1,0 +1,500 @@
+//! Requests of the peer and our answers to them. RFC 3261 8.2, 9.2, 12.2.2, 13.3, 14.2, 15.1.2.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+use super::{ALLOW, Answer, CallError, Server, ServerTx, SipCall, Unacked, reply_flow, server_key};
+use crate::base::flow::Flow;
+use crate::base::limits::SERVER_TRANSACTIONS_PER_CALL_MAX;
+use crate::base::time::Instant;
+use crate::sip::dialog::{Dialog, Order, Stage, is_target_refresh};
+use crate::sip::effect::{Cause, Class, Effect, Event, Outgoing, OwnRequestId, RequestId, What};
+use crate::sip::header::HeaderName;
+use crate::sip::message::Message;
+use crate::sip::method::Method;
+use crate::sip::transaction::key::TransactionKey;
+use crate::sip::transaction::server_invite::ServerInvite;
+use crate::sip::transaction::server_other::ServerOther;
+use crate::sip::transaction::success::UnackedSuccess;
+use crate::sip::write::{Refused, ResponseBuilder};
+
+/// What an application answers a request with.
+#[derive(Clone, Debug, Default)]
+pub struct Reply {
+    /// 101 to 699.
+    pub status: u16,
+    /// Another reason phrase than the registered one.
+    pub reason: Option<String>,
+    /// Further header fields.
+    pub headers: Vec<(String, String)>,
+    /// Content-Type and body.
+    pub body: Option<(String, Bytes)>,
+}
+
+impl Reply {
+    /// A bare response.
+    #[must_use]
+    pub fn new(status: u16) -> Self {
+        Self {
+            status,
+            ..Self::default()
+        }
+    }
+
+    /// With a further header field.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With a body.
+    #[must_use]
+    pub fn body(mut self, content_type: &str, body: impl Into<Bytes>) -> Self {
+        self.body = Some((content_type.to_owned(), body.into()));
+        self
+    }
+}
+
+impl SipCall {
+    /// The call that an INVITE without To tag begins; `local_tag` is its sealed locator.
+    #[must_use]
+    pub fn incoming(invite: Message, flow: &Flow, local_tag: &str, now: Instant) -> Self {
+        let mut call = Self {
+            dialog: Dialog::incoming(&invite, local_tag, flow),
+            servers: Vec::new(),
+            clients: Vec::new(),
+            unacked: None,
+            bye_after_ack: false,
+            ended: None,
+            next_id: 0,
+            changed: false,
+            effects: Vec::new(),
+        };
+        call.open(invite, flow, now, true);
+        call
+    }
+
+    /// A request for this call: inside its dialog, or of a transaction it has.
+    pub fn on_request(&mut self, request: Message, flow: &Flow, now: Instant) {
+        let key = server_key(&request);
+        if self.repeated(&request, &key, flow, now) {
+            return;
+        }
+        match request.method() {
+            Method::Ack => self.on_ack(&request, now),
+            Method::Cancel => self.on_cancel(&request, &key, flow, now),
+            _ if !self.dialog.matches(&request) => self.refuse_now(&request, flow, 481),
+            _ if self.ended.is_some() => self.refuse_now(&request, flow, 481),
+            _ => self.on_fresh(request, flow, now),
+        }
+    }
+
+    /// A request that a transaction of ours has seen, or the ACK that ends one.
+    fn repeated(
+        &mut self,
+        request: &Message,
+        key: &TransactionKey,
+        flow: &Flow,
+        now: Instant,
+    ) -> bool {
+        let Some(server) = self.servers.iter_mut().find(|server| server.key == *key) else {
+            return false;
+        };
+        let mut actions = Vec::new();
+        match (&mut server.machine, request.method()) {
+            (Server::Invite(machine), Method::Ack) => {
+                if matches!(
+                    machine.state(),
+                    crate::sip::transaction::server_invite::State::Accepted { .. }
+                ) {
+                    return false; // a peer of RFC 2543: the ACK of a 2xx with the INVITE's branch
+                }
+                machine.on_ack(now, &mut actions);
+            }
+            (Server::Invite(machine), _) => machine.on_request(&mut actions),
+            (Server::Other(machine), _) => machine.on_request(&mut actions),
+        }
+        // The repetition may have come another way; its answer goes back that way.
+        server.reply = reply_flow(request, flow);
+        let reply = server.reply.clone();
+        // SIP.md S3.7: behind a takeover the machine may be in Accepted while no ACK has come; a
+        // repeated INVITE is then answered with the 2xx that was let out.
+        let replay = match (&server.machine, request.method(), &self.unacked) {
+            (Server::Invite(machine), Method::Invite, Some(unacked))
+                if machine.is_answered() && actions.is_empty() =>
+            {
+                unacked.machine.response().cloned()
+            }
+            _ => None,
+        };
+        self.act(&reply, actions);
+        if let Some(bytes) = replay {
+            self.effects.push(Effect::Send { flow: reply, bytes });
+        }
+        self.sweep();
+        true
+    }
+
+    fn on_fresh(&mut self, request: Message, flow: &Flow, now: Instant) {
+        if self.dialog.order(&request) == Order::Stale {
+            return self.refuse_now(&request, flow, 500); // RFC 3261 12.2.2
+        }
+        let open_invite = self.servers.iter().any(|server| {
+            server.method == Method::Invite && matches!(server.answer, Answer::Open(_))
+        });
+        match request.method() {
+            // RFC 3261 14.2: one INVITE at a time.
+            Method::Invite | Method::Update if open_invite && self.dialog.stage != Stage::Early => {
+                self.dialog.remote_seq = Some(request.cseq_number());
+                self.changed = true;
+                self.refuse_with(&request, flow, 500, &[("Retry-After", "2")]);
+            }
+            Method::Bye => self.on_bye(request, flow, now),
+            Method::Invite | Method::Info | Method::Update | Method::Options => {
+                self.dialog.on_request(&request, flow);
+                self.dialog.set_contact(flow);
+                self.changed = true;
+                self.open(request, flow, now, false);
+            }
+            _ => {
+                self.dialog.remote_seq = Some(request.cseq_number());
+                self.changed = true;
+                self.refuse_now(&request, flow, 405);
+            }
+        }
+    }
+
+    /// RFC 3261 15.1.2.
+    fn on_bye(&mut self, request: Message, flow: &Flow, now: Instant) {
+        self.dialog.on_request(&request, flow);
+        let open: Vec<RequestId> = self
+            .servers
+            .iter()
+            .filter(|server| matches!(server.answer, Answer::Open(_)))
+            .map(|server| server.id)
+            .collect();
+        let id = self.open_quietly(request, flow, now);
+        for pending in open {
+            self.answer_quietly(pending, &Reply::new(487));
+        }
+        self.answer_quietly(id, &Reply::new(200));
+        self.end(Cause::PeerBye);
+    }
+
+    /// RFC 3261 9.2: a CANCEL is answered for itself, and the INVITE, if still open, with 487.
+    fn on_cancel(&mut self, cancel: &Message, key: &TransactionKey, flow: &Flow, _now: Instant) {
+        let invite = key.cancelled_invite();
+        let found = self
+            .servers
+            .iter()
+            .find(|server| Some(&server.key) == invite.as_ref());
+        let Some((id, open)) =
+            found.map(|server| (server.id, matches!(server.answer, Answer::Open(_))))
+        else {
+            return self.refuse_now(cancel, flow, 481);
+        };
+        self.refuse_now(cancel, flow, 200);
+        if open {
+            self.answer_quietly(id, &Reply::new(487));
+            if self.dialog.stage == Stage::Early {
+                self.end(Cause::Cancelled);
+            }
+        }
+    }
+
+    fn on_ack(&mut self, ack: &Message, _now: Instant) {
+        // RFC 3261 13.3.1.4: the ACK of a 2xx has the INVITE's number and no transaction.
+        let awaited = self
+            .unacked
+            .as_ref()
+            .is_some_and(|one| one.cseq == ack.cseq_number());
+        if awaited && self.dialog.matches(ack) {
+            self.unacked = None;
+            self.dialog.take_remote_session(ack);
+            self.changed = true;
+            self.tell(Event::Ack {
+                message: ack.clone(),
+            });
+        }
+    }
+
+    fn open(&mut self, request: Message, flow: &Flow, now: Instant, initial: bool) {
+        let message = request.clone();
+        let id = self.open_quietly(request, flow, now);
+        self.tell(Event::Request {
+            id,
+            message,
+            initial,
+        });
+    }
+
+    fn open_quietly(&mut self, request: Message, flow: &Flow, now: Instant) -> RequestId {
+        let reliable = flow.transport.is_reliable();
+        let reply = reply_flow(&request, flow);
+        let mut actions = Vec::new();
+        let machine = if *request.method() == Method::Invite {
+            let trying = ResponseBuilder::new(&request, 100)
+                .source(flow.remote)
+                .build();
+            let trying = trying.unwrap_or_default();
+            Server::Invite(ServerInvite::new(reliable, trying, now, &mut actions))
+        } else {
+            Server::Other(ServerOther::new(reliable, now))
+        };
+        let id = RequestId(self.new_id());
+        if self.servers.len() >= SERVER_TRANSACTIONS_PER_CALL_MAX {
+            let oldest = self
+                .servers
+                .iter()
+                .position(|one| matches!(one.answer, Answer::Out));
+            if let Some(oldest) = oldest {
+                self.servers.remove(oldest);
+            }
+        }
+        self.servers.push(ServerTx {
+            id,
+            key: server_key(&request),
+            method: request.method().clone(),
+            cseq: request.cseq_number(),
+            reply: Flow {
+                remote: reply.remote,
+                ..flow.clone()
+            },
+            machine,
+            answer: Answer::Open(Box::new(request)),
+        });
+        self.act(&reply, actions);
+        id
+    }
+
+    /// Answers without any state: what is told changes nothing.
+    fn refuse_now(&mut self, request: &Message, flow: &Flow, status: u16) {
+        let allow: &[(&str, &str)] = if status == 405 {
+            &[("Allow", ALLOW)]
+        } else {
+            &[]
+        };
+        self.refuse_with(request, flow, status, allow);
+    }
+
+    fn refuse_with(
+        &mut self,
+        request: &Message,
+        flow: &Flow,
+        status: u16,
+        fields: &[(&str, &str)],
+    ) {
+        let mut builder = ResponseBuilder::new(request, status)
+            .source(flow.remote)
+            .to_tag(self.dialog.local_tag.as_str());
+        for (name, value) in fields {
+            builder = builder.header(*name, *value);
+        }
+        if let Ok(bytes) = builder.build() {
+            self.effects.push(Effect::Send {
+                flow: reply_flow(request, flow),
+                bytes,
+            });
+        }
+    }
+
+    /// Answers a request. A provisional may be followed by others, a final by nothing.
+    ///
+    /// # Errors
+    /// [`CallError`] if it was answered before or the response can't be written.
+    pub fn respond(&mut self, id: RequestId, reply: &Reply) -> Result<(), CallError> {
+        let local_tag = self.dialog.local_tag.clone();
+        let contact = self.dialog.contact.clone();
+        let initial = self.dialog.stage == Stage::Early;
+        let server = self.servers.iter_mut().find(|server| server.id == id);
+        let server = server.ok_or(CallError::Answered)?;
+        let Answer::Open(request) = &server.answer else {
+            return Err(CallError::Answered);
+        };
+        let refresh = is_target_refresh(&server.method) && reply.status < 300;
+        let flow = &server.reply;
+        let contact = refresh.then_some(contact);
+        let bytes = write_reply(request, reply, flow, &local_tag, contact, initial)?;
+        if reply.status < 200 {
+            let what = What::Provisional(id, bytes);
+            self.effects.push(Effect::Ready(Outgoing {
+                class: Class::Provisional,
+                what,
+            }));
+            return Ok(());
+        }
+        server.answer = Answer::Decided(reply.status, bytes);
+        let invite = server.method == Method::Invite;
+        let accepted = reply.status < 300;
+        let class = if invite && initial && !accepted {
+            Class::Refusal
+        } else {
+            Class::Answer
+        };
+        self.changed |= class == Class::Answer;
+        if accepted && let Some((_, body)) = &reply.body {
+            self.dialog.session.local = body.clone();
+        }
+        if invite && initial && accepted {
+            self.dialog.stage = Stage::Confirmed;
+        }
+        self.effects.push(Effect::Ready(Outgoing {
+            class,
+            what: What::Final(id),
+        }));
+        if class == Class::Refusal {
+            self.end(Cause::Refused);
+        }
+        Ok(())
+    }
+
+    fn answer_quietly(&mut self, id: RequestId, reply: &Reply) {
+        let Some(server) = self.servers.iter_mut().find(|server| server.id == id) else {
+            return;
+        };
+        let Answer::Open(request) = &server.answer else {
+            return;
+        };
+        let tag = &self.dialog.local_tag;
+        let Ok(bytes) = write_reply(request, reply, &server.reply, tag, None, false) else {
+            return;
+        };
+        server.answer = Answer::Decided(reply.status, bytes);
+        let class = if self.dialog.stage == Stage::Early {
+            Class::Refusal
+        } else {
+            Class::Answer
+        };
+        self.effects.push(Effect::Ready(Outgoing {
+            class,
+            what: What::Final(id),
+        }));
+    }
+
+    /// Lets an output out: its transaction sends it, and its timers start now.
+    pub fn emit(&mut self, outgoing: Outgoing, now: Instant) {
+        match outgoing.what {
+            What::Provisional(id, bytes) => {
+                let Some(server) = self.servers.iter_mut().find(|server| server.id == id) else {
+                    return;
+                };
+                let mut actions = Vec::new();
+                match &mut server.machine {
+                    Server::Invite(machine) => machine.provisional(bytes, &mut actions),
+                    Server::Other(machine) => machine.provisional(bytes, &mut actions),
+                }
+                let flow = server.reply.clone();
+                self.act(&flow, actions);
+            }
+            What::Final(id) => self.emit_final(id, now),
+            What::Request(id) => self.emit_request(id, now),
+        }
+    }
+
+    fn emit_final(&mut self, id: RequestId, now: Instant) {
+        let Some(server) = self.servers.iter_mut().find(|server| server.id == id) else {
+            return;
+        };
+        let Answer::Decided(status, bytes) = std::mem::replace(&mut server.answer, Answer::Out)
+        else {
+            return;
+        };
+        let mut actions = Vec::new();
+        server
+            .machine
+            .finish(status, bytes.clone(), now, &mut actions);
+        let flow = server.reply.clone();
+        if server.method == Method::Invite && status < 300 && self.ended.is_none() {
+            let machine = UnackedSuccess::new(bytes, now);
+            self.unacked = Some(Unacked {
+                cseq: server.cseq,
+                flow: flow.clone(),
+                machine,
+            });
+        }
+        self.act(&flow, actions);
+        self.sweep();
+    }
+
+    /// Requests that nobody has answered: what an heir finds when the application won't resume them.
+    #[must_use]
+    pub fn open_requests(&self) -> Vec<(RequestId, Method)> {
+        let open = self
+            .servers
+            .iter()
+            .filter(|one| matches!(one.answer, Answer::Open(_)));
+        open.map(|server| (server.id, server.method.clone()))
+            .collect()
+    }
+
+    /// The INVITE that nobody has answered finally.
+    #[must_use]
+    pub fn open_invite(&self) -> Option<(RequestId, Message)> {
+        self.servers.iter().find_map(|server| match &server.answer {
+            Answer::Open(request) if server.method == Method::Invite => {
+                Some((server.id, Message::clone(request)))
+            }
+            _ => None,
+        })
+    }
+
+    /// The final outcome of a request of ours.
+    pub(super) fn own_request_done(
+        &mut self,
+        id: OwnRequestId,
+        method: &Method,
+        message: Option<Message>,
+    ) {
+        let status = message.as_ref().and_then(Message::status).unwrap_or(408);
+        let method = method.clone();
+        self.changed = true;
+        if method != Method::Bye {
+            self.tell(Event::Response {
+                id,
+                method,
+                message,
+            });
+            // RFC 3261 12.2.1.2: 481 and 408 end the dialog.
+            if matches!(status, 408 | 481) {
+                self.end(Cause::Lost);
+            }
+        }
+    }
+}
+
+fn write_reply(
+    request: &Message,
+    reply: &Reply,
+    flow: &Flow,
+    local_tag: &str,
+    contact: Option<String>,
+    initial: bool,
+) -> Result<Bytes, Refused> {
+    let mut builder = ResponseBuilder::new(request, reply.status).to_tag(local_tag);
+    builder = builder.source(flow.remote);
+    if let Some(reason) = &reply.reason {
+        builder = builder.reason(reason.as_str());
+    }
+    if let Some(contact) = contact {
+        builder = builder
+            .contact(Cow::Owned::<str>(contact))
+            .header("Allow", ALLOW);
+        if initial {
+            builder = builder.with_record_route(); // RFC 3261 12.1.1
+        }
+    } else if *request.method() == Method::Options && reply.status < 300 {
+        builder = builder
+            .header("Allow", ALLOW)
+            .header("Accept", "application/sdp");
+    }
+    for (name, value) in &reply.headers {
+        builder = builder.header(name.as_str(), value.as_str());
+    }
+    if let Some((kind, body)) = &reply.body {
+        builder = builder.body(kind.as_str(), body.as_ref());
+    }
+    debug_assert!(request.header(HeaderName::CallId).is_some());
+    builder.build()
+}

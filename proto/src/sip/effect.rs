@@ -1,0 +1,113 @@
+//! The only way out of the SIP room's calls.
+//!
+//! Two kinds of output leave here. [`Effect::Send`] may go at once: it repeats what was released
+//! before, or tells of no state. [`Effect::Ready`] is put to the switchboard's policy table, which
+//! lets it pass or holds it at the gate; either way it comes back through `SipCall::emit`, and
+//! only then do its transaction's timers start.
+
+use bytes::Bytes;
+
+use super::message::Message;
+use super::method::Method;
+use crate::base::flow::Flow;
+
+/// A server transaction of a call: names the request that an application answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestId(pub(crate) u32);
+
+/// A client transaction of a call: names a request of our own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OwnRequestId(pub(crate) u32);
+
+/// What an output tells its receiver; the policy table goes by this alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// A provisional response that nothing depends on.
+    Provisional,
+    /// A final response that makes or changes no state that must survive.
+    Refusal,
+    /// A final response that the dialog's state depends on.
+    Answer,
+    /// A request of our own.
+    Request,
+}
+
+/// An output that waits to be let out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// What kind of output it is.
+    pub class: Class,
+    pub(super) what: What,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    Provisional(RequestId, Bytes),
+    /// The transaction keeps the response.
+    Final(RequestId),
+    /// The client transaction keeps the request.
+    Request(OwnRequestId),
+}
+
+/// Why a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The peer sent BYE.
+    PeerBye,
+    /// We sent BYE.
+    OwnBye,
+    /// The caller sent CANCEL.
+    Cancelled,
+    /// We refused the INVITE.
+    Refused,
+    /// The 2xx was never acknowledged.
+    NoAck,
+    /// The peer does not know the dialog (481) or does not answer in it (408).
+    Lost,
+}
+
+/// What a call tells its application.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A request to answer with `respond`.
+    Request {
+        /// Names it.
+        id: RequestId,
+        /// As received.
+        message: Message,
+        /// It creates the call.
+        initial: bool,
+    },
+    /// The ACK of a 2xx.
+    Ack {
+        /// As received.
+        message: Message,
+    },
+    /// A final response to a request of our own; `None` if there was none in time.
+    Response {
+        /// Of which request.
+        id: OwnRequestId,
+        /// Its method.
+        method: Method,
+        /// The response.
+        message: Option<Message>,
+    },
+    /// The call is over.
+    Ended(Cause),
+}
+
+/// What a call wants done.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Send now.
+    Send {
+        /// From where to where.
+        flow: Flow,
+        /// The message.
+        bytes: Bytes,
+    },
+    /// Put this to the policy table.
+    Ready(Outgoing),
+    /// Tell the application.
+    Event(Box<Event>),
+}

@@ -1,0 +1,6 @@
+//! Tests that use the crate from outside, in one binary.
+
+mod sip_mutations;
+mod sip_oracle;
+mod sip_torture;
+mod uas;

@@ -1,0 +1,7 @@
+//! The applications that ship in the binary. They sit on the port (`callring_proto::app`), under the
+//! runtime: no clock, no IO, no members.
+
+pub mod answer;
+pub mod sdp;
+
+pub use answer::{Answer, AnswerOptions};

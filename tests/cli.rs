@@ -1,0 +1,222 @@
+//! The binary as a script meets it: exit codes, one line on stderr, the example that its own check
+//! accepts, certificates from nothing, a node's ready line and its end by SIGTERM.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// The binary with arguments, without this process's CALLRING_ variables.
+fn callring(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_callring"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CALLRING_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    callring(args).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A directory of its own, removed at the end.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(test: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("callring-cli-{}-{test}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Wrong usage is 2, refusal and failure are 1, help is 0; a failure says why in one line.
+#[test]
+fn exit_codes() {
+    let cases: [(&[&str], i32); 12] = [
+        (&["--help"], 0),
+        (&["--version"], 0),
+        (&["node", "--help"], 0),
+        (&[], 2),
+        (&["nodes"], 2),
+        (&["node", "--naem", "x"], 2),
+        (&["calls", "--state", "gone"], 2),
+        (&["call", "12"], 2),
+        (&["pki", "init"], 2),
+        (&["config", "check", "/nonexistent.toml"], 1),
+        (&["status", "--admin", "http://127.0.0.1:1"], 1),
+        (&["node", "--sip", "nowhere"], 1),
+    ];
+    for (args, code) in cases {
+        let output = run(args);
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{args:?} {}",
+            stderr(&output)
+        );
+        if code == 1 {
+            let text = stderr(&output);
+            assert!(text.starts_with("callring: "), "{text}");
+            assert_eq!(text.lines().count(), 1, "{text}");
+            assert_eq!(stdout(&output), "");
+        }
+    }
+}
+
+/// `config example | config check -`; a file with two faults gets a line for each.
+#[test]
+fn example_passes_its_own_check() {
+    let example = run(&["config", "example"]);
+    assert!(example.status.success());
+    let check = |text: &[u8]| {
+        let mut command = callring(&["config", "check", "-"]);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(text).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let checked = check(&example.stdout);
+    assert_eq!(stdout(&checked), "-: ok\n");
+    assert_eq!(stderr(&checked), "");
+    let checked = check(b"[node]\nnaem = 1\n[replication]\ncopies = 99\n");
+    assert_eq!(checked.status.code(), Some(1));
+    assert_eq!(
+        stderr(&checked),
+        "callring: -:2: unknown key `naem` in [node]; did you mean `name`?\n\
+         callring: -:4: replication.copies: 99 is out of range: 1 to 7\n"
+    );
+}
+
+/// A CA, a certificate, and a refusal to overwrite either.
+#[test]
+fn certificates_from_nothing() {
+    let dir = Dir::new("pki");
+    let pki = dir.path("pki");
+    let init = ["pki", "init", "--dir", &pki, "--cluster", "lab"];
+    let issue = [
+        "pki", "issue", "--dir", &pki, "--name", "sip-1", "--san", "10.0.0.1",
+    ];
+    for args in [&init[..], &issue[..]] {
+        let output = run(args);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let again = run(args);
+        assert_eq!(again.status.code(), Some(1));
+        assert!(stderr(&again).ends_with("exists; it is never overwritten\n"));
+    }
+    let output = run(&[
+        "node",
+        "--name",
+        "sip-2",
+        "--pki",
+        &pki,
+        "--sip",
+        "udp://127.0.0.1:0",
+        "--admin-listen",
+        "127.0.0.1:0",
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("sip-2.pem: is missing; `callring pki issue"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+/// A node and its stdout; killed when the test ends before it does.
+struct Node {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Node {
+    fn start(args: &[&str]) -> Self {
+        let mut child = callring(args).stdout(Stdio::piped()).spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in out.lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        Self { child, lines }
+    }
+
+    fn line(&self) -> String {
+        self.lines.recv_timeout(Duration::from_secs(20)).unwrap()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A standalone node says where it really listens, answers there, and ends well by SIGTERM.
+#[test]
+fn node_is_ready_and_stops() {
+    let mut node = Node::start(&[
+        "node",
+        "--sip",
+        "udp://127.0.0.1:0",
+        "--admin-listen",
+        "127.0.0.1:0",
+        "--log-level",
+        "warn",
+    ]);
+    let line = node.line();
+    let fields: Vec<(&str, &str)> = line
+        .strip_prefix("ready ")
+        .unwrap()
+        .split(' ')
+        .map(|field| field.split_once('=').unwrap())
+        .collect();
+    let names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, ["name", "sip", "cluster", "admin"]);
+    assert_eq!((fields[0].1, fields[2].1), ("standalone", "-"));
+    assert!(
+        !fields[1].1.ends_with(":0") && !fields[3].1.ends_with(":0"),
+        "{line}"
+    );
+
+    let status = run(&["status", "--json", "--admin", fields[3].1]);
+    assert!(status.status.success(), "{}", stderr(&status));
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(
+        (&status["name"], &status["members_alive"]),
+        (&"standalone".into(), &1.into())
+    );
+
+    let pid = node.child.id().to_string();
+    assert!(Command::new("kill").arg(&pid).status().unwrap().success());
+    assert_eq!(node.child.wait().unwrap().code(), Some(0));
+    assert!(node.lines.recv().is_err(), "one line only");
+}
