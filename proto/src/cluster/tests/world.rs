@@ -424,7 +424,7 @@ impl World {
             step,
             log: log.clone(),
         };
-        cluster.hold(key, told, now);
+        cluster.hold(key, told, false, now);
         self.note(Some(key), || format!("node{nth}: performs {step:x}"));
     }
 
