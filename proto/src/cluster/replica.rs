@@ -130,8 +130,9 @@ impl<H> Cluster<H> {
             return;
         }
         // Whoever releases at a higher ballot owns the call: rule 8.
+        let fencing = !self.sabotage.no_fencing;
         match self.entries.get(&key).map(|entry| &entry.role) {
-            Some(Role::Owned(owned)) if owned.record.ballot < release.ballot => {
+            Some(Role::Owned(owned)) if owned.record.ballot < release.ballot && fencing => {
                 self.stats.fenced += 1;
                 self.yield_to(key, release.ballot, now);
             }

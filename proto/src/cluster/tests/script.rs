@@ -369,14 +369,14 @@ impl Script {
         }
         self.world.judge.forgive();
         self.all_are_served(Duration::ZERO);
-        self.strangers_are_not_found();
+        self.strangers_are_not_found(true);
         // Any one crash: everything told is served by somebody else, soon, at the first try.
         let up = self.world.up();
         if let Some(victim) = self.pick(&up) {
             self.world.crash(victim, Duration::from_secs(5));
             let after = self.millis(0..200);
             self.all_are_served(after);
-            self.strangers_are_not_found();
+            self.strangers_are_not_found(false);
         }
     }
 
@@ -409,7 +409,9 @@ impl Script {
         }
     }
 
-    fn strangers_are_not_found(&mut self) {
+    /// Nobody answers for a call that was never born. While a member may only be silent, quiet is
+    /// as good as the news that nobody knows it.
+    fn strangers_are_not_found(&mut self, surely: bool) {
         let mut sent = Vec::new();
         for _ in 0..3 {
             let (key, step) = (self.new_key(), self.step_id(false));
@@ -419,7 +421,7 @@ impl Script {
         self.run_to(self.world.now + SOON);
         for (key, step) in sent {
             let answer = self.world.answers.get(&step).map(|(answer, _)| *answer);
-            if answer != Some(Answer::NotFound) {
+            if answer != Some(Answer::NotFound) && (surely || answer.is_some()) {
                 let what = format!("a call never born: {answer:?} to {step:x}");
                 self.world.judge.accuse(key, what);
             }

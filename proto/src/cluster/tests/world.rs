@@ -56,6 +56,8 @@ pub(super) struct Node {
     paused_at: Instant,
     backlog: Vec<Event>,
     sessions: BTreeMap<MemberId, u64>,
+    /// Members it ever had a link to.
+    met: BTreeSet<MemberId>,
     beliefs: BTreeMap<NodeId, (MemberId, MemberState)>,
     epoch: u64,
     silent: BTreeSet<Peer>,
@@ -128,6 +130,7 @@ impl World {
                 paused_at: Instant::START,
                 backlog: Vec::new(),
                 sessions: BTreeMap::new(),
+                met: BTreeSet::new(),
                 beliefs: BTreeMap::new(),
                 epoch: 0,
                 silent: BTreeSet::new(),
@@ -284,6 +287,7 @@ impl World {
             }
             Event::LinkUp(member, session) => {
                 node.sessions.insert(member, session);
+                node.met.insert(member);
                 cluster.on_link_up(member, session, 1, now);
             }
             Event::LinkDown(member, session) => {
@@ -323,6 +327,7 @@ impl World {
     /// Carries out what a node wants done.
     fn drain(&mut self, nth: usize) {
         let now = self.node_now(nth);
+        self.count_suspicions(nth);
         while let Some(effect) = self.nodes[nth]
             .cluster
             .as_mut()
@@ -497,6 +502,11 @@ impl World {
         let skew = Duration::from_micros(self.rng.random_range(0..50_000_000));
         let rng = fork(&mut self.rng);
         let boot = self.rng.random_range(1..u32::MAX);
+        // It joined before it serves: the others are known, links are not up.
+        let others: Vec<MemberId> = (0..self.nodes.len())
+            .filter(|peer| *peer != nth && self.nodes[*peer].cluster.is_some())
+            .map(|peer| self.nodes[peer].member)
+            .collect();
         let node = &mut self.nodes[nth];
         node.member.incarnation = Incarnation {
             number: node.member.incarnation.number + 1,
@@ -504,13 +514,15 @@ impl World {
         };
         node.skew = skew;
         node.paused = false;
-        // Its links come up one by one; nobody is at fault for that.
-        node.lame_until = self.now + news * 2 + MS * 400;
         node.beliefs.clear();
         node.sessions.clear();
+        node.met.clear();
         node.silent.clear();
         let member = node.member;
         node.beliefs.insert(member.node, (member, MemberState::Alive));
+        for other in others {
+            node.beliefs.insert(other.node, (other, MemberState::Alive));
+        }
         let view = Arc::new(view_of(0, member, &node.beliefs));
         let mut cluster = Cluster::new(view, 0, self.policy.clone(), rng);
         cluster.sabotage(self.sabotage);
@@ -521,8 +533,6 @@ impl World {
             if peer == nth || self.nodes[peer].cluster.is_none() {
                 continue;
             }
-            let other = self.nodes[peer].member;
-            self.event(nth, MS, Event::Learn(other, MemberState::Alive));
             let after = Duration::from_micros(self.rng.random_range(500..most));
             self.event(peer, after, Event::Learn(member, MemberState::Alive));
             let after = Duration::from_micros(self.rng.random_range(500..most));
@@ -621,8 +631,12 @@ impl World {
             return;
         }
         let fresh: Vec<Peer> = silent.difference(&self.nodes[nth].silent).copied().collect();
-        self.nodes[nth].silent = silent;
+        let node = &mut self.nodes[nth];
+        node.silent = silent;
         for peer in fresh {
+            if !self.nodes[nth].met.contains(&peer.member) {
+                continue; // links come up one by one; nobody is at fault for that
+            }
             self.note(None, || format!("node{nth} finds {:?} silent", peer.member));
             let mistaken = self.nodes.iter().any(|node| {
                 let alive = node.cluster.is_some() && node.member == peer.member;
@@ -703,6 +717,7 @@ impl World {
             nodes.any(|node| node.member == *member && node.cluster.is_some() && !node.paused)
         };
         owned.change.is_none()
+            && self.holders(key) == owned.record.members.len() + 1
             && owned.record.old.is_empty()
             && owned.record.members.len() + 1 == self.policy.copies.min(self.nodes.len())
             && owned.record.members.iter().all(up)
