@@ -504,10 +504,12 @@ impl<H> Cluster<H> {
         let Some(owned) = self.owned_mut(key) else {
             return;
         };
-        let Some(change) = owned.change.filter(|change| owned.committed >= *change) else {
+        if owned.change.is_none_or(|change| owned.committed < change) {
             return;
-        };
+        }
         owned.change = None;
+        // Those that leave were listed, and may have been sent records, up to here.
+        let latest = owned.record.version;
         let (ballot, members) = (owned.record.ballot, owned.record.members.clone());
         let stray = std::mem::take(&mut owned.stray);
         let left: Members = std::mem::take(&mut owned.record.old)
@@ -517,7 +519,7 @@ impl<H> Cluster<H> {
             .collect();
         self.bump(key, now);
         for member in left {
-            self.release_copy(member, key, (ballot, change), now);
+            self.release_copy(member, key, (ballot, latest), now);
         }
         // Somebody may have come while one change at a time was under way.
         self.repair(key, now);
