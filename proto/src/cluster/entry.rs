@@ -87,8 +87,8 @@ pub(super) struct Owned<H> {
     /// When `record.state` was written.
     pub(super) at: Instant,
     pub(super) stage: Stage,
-    /// Latest version of this ballot that each member acknowledged.
-    pub(super) acked: SmallVec<[(MemberId, Version); 4]>,
+    /// Latest version of this ballot that each member acknowledged, and our stamp that it echoed.
+    pub(super) acked: SmallVec<[(MemberId, Version, Instant); 4]>,
     /// Everything up to here may be told.
     pub(super) committed: Version,
     /// The version that began the change of replicas, while there is one (rule 17).
@@ -104,16 +104,19 @@ pub(super) struct Owned<H> {
 
 impl<H> Owned<H> {
     pub(super) fn acked(&self, member: MemberId) -> Option<Version> {
-        self.acked
-            .iter()
-            .find(|(who, _)| *who == member)
-            .map(|(_, version)| *version)
+        self.acked_at(member).map(|(version, _)| version)
     }
 
-    pub(super) fn ack(&mut self, member: MemberId, version: Version) {
-        match self.acked.iter_mut().find(|(who, _)| *who == member) {
-            Some((_, known)) => *known = version.max(*known),
-            None => self.acked.push((member, version)),
+    pub(super) fn acked_at(&self, member: MemberId) -> Option<(Version, Instant)> {
+        let mut acked = self.acked.iter();
+        let (_, version, stamp) = acked.find(|(who, ..)| *who == member)?;
+        Some((*version, *stamp))
+    }
+
+    pub(super) fn ack(&mut self, member: MemberId, version: Version, stamp: Instant) {
+        match self.acked.iter_mut().find(|(who, ..)| *who == member) {
+            Some((_, known, at)) => (*known, *at) = (*known, *at).max((version, stamp)),
+            None => self.acked.push((member, version, stamp)),
         }
     }
 

@@ -44,6 +44,8 @@ struct Pulse {
     pinged: Option<Instant>,
     /// Latest stamp of ours that came back.
     echo: Option<Instant>,
+    /// From this stamp to `echo` the peer can't have found us silent: no gap was long enough.
+    unbroken: Instant,
     silent: bool,
     rtt: Option<Duration>,
     alarms: u32,
@@ -81,6 +83,7 @@ impl Liveness {
             asked: None,
             pinged: None,
             echo: None,
+            unbroken: Instant::START,
             silent: false,
             rtt: None,
             alarms: 0,
@@ -134,9 +137,18 @@ impl Liveness {
     /// A stamp of ours came back.
     pub fn echoed(&mut self, peer: Peer, stamp: Instant, now: Instant) {
         let floor = self.floor;
+        let base = self.pulses.get(&peer).map_or(floor, |pulse| self.base(pulse));
         let pulse = self.pulse(peer);
         if pulse.echo.is_some_and(|echo| echo >= stamp) || stamp > now {
             return;
+        }
+        // The peer heard us at `before` at the earliest and at `now` at the latest; had it found us
+        // silent in between, that took it a `silence` of its own, which is near enough ours.
+        let unbroken = pulse
+            .echo
+            .is_some_and(|before| now.since(before) < base / 4 * 3);
+        if !unbroken {
+            pulse.unbroken = stamp;
         }
         pulse.echo = Some(stamp);
         pulse.late = 0;
@@ -190,6 +202,14 @@ impl Liveness {
                 .echo
                 .is_some_and(|echo| now.since(echo) < self.base(pulse) / 2)
         })
+    }
+
+    /// Rule 6: whether what the peer acknowledged at `stamp` still stands: it can't have found us
+    /// silent, and so promised anything to anybody, between then and now.
+    #[must_use]
+    pub fn attests(&self, peer: Peer, stamp: Instant, now: Instant) -> bool {
+        let pulse = self.pulses.get(&peer);
+        self.is_fresh(peer, now) && pulse.is_some_and(|pulse| stamp >= pulse.unbroken)
     }
 
     /// When a ping was last sent to `peer`.
@@ -340,6 +360,21 @@ mod tests {
         assert_eq!(liveness.expire(at(2_000)), (vec![], vec![peer()]));
         assert!(!liveness.is_silent(peer()));
         assert_eq!(liveness.expire(at(2_050)), (vec![peer()], vec![]));
+    }
+
+    #[test]
+    fn what_was_acknowledged_before_a_gap_does_not_stand_after_it() {
+        let mut liveness = Liveness::new(MS * 50);
+        for ms in [0, 20, 40] {
+            liveness.ask(peer(), at(ms));
+            liveness.echoed(peer(), at(ms), at(ms + 1));
+        }
+        assert!(liveness.attests(peer(), at(0), at(50)));
+        liveness.ask(peer(), at(90));
+        liveness.echoed(peer(), at(90), at(91));
+        assert!(liveness.is_fresh(peer(), at(92)));
+        assert!(!liveness.attests(peer(), at(40), at(92)));
+        assert!(liveness.attests(peer(), at(90), at(92)));
     }
 
     #[test]

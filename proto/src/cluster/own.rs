@@ -263,7 +263,7 @@ impl<H> Cluster<H> {
                 owner: me,
             } == owned.record.ballot;
             if present && owned.record.lists(peer.member) {
-                owned.ack(peer.member, sent.version);
+                owned.ack(peer.member, sent.version, Instant::from_nanos(ack.echo));
                 self.advance_owned(sent.key, now);
             }
         }
@@ -334,8 +334,9 @@ impl<H> Cluster<H> {
             if self.is_absent(member, key) {
                 continue;
             }
-            let mut version = owned.acked(member).unwrap_or(0);
-            if version > 0 && !self.liveness.is_fresh(self.peer(member, key), now) {
+            let (mut version, stamp) = owned.acked_at(member).unwrap_or((0, now));
+            let peer = self.peer(member, key);
+            if version > 0 && !self.liveness.attests(peer, stamp, now) {
                 // An old ack may be older than a promise to somebody else: ask again.
                 if !stale.contains(&member) {
                     stale.push(member);
@@ -364,6 +365,18 @@ impl<H> Cluster<H> {
         (both, members.is_none() && old.is_none())
     }
 
+    /// The member's ack is too old to count. A tiny frame renews it, unless it was out of touch for
+    /// so long that it may have promised something since: then only the record's own ack will do.
+    fn ask_again(&mut self, member: MemberId, key: CallId, now: Instant) {
+        let peer = self.peer(member, key);
+        if self.liveness.is_fresh(peer, now) {
+            self.lanes.entry(peer).or_default().want(key);
+            self.watch(member, key);
+        } else {
+            self.ask_life(member, key, now);
+        }
+    }
+
     /// Looks again at what may leave, and at what follows from being committed.
     pub(super) fn advance_owned(&mut self, key: CallId, now: Instant) {
         let Some(owned) = self.owned(key) else { return };
@@ -382,7 +395,7 @@ impl<H> Cluster<H> {
         if waits || self.is_holding(key) {
             for member in listed {
                 if stale.contains(&member) {
-                    self.ask_life(member, key, now);
+                    self.ask_again(member, key, now);
                 } else {
                     self.watch(member, key);
                 }
