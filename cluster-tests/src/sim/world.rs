@@ -764,24 +764,28 @@ impl World {
         self.next_ask += 1;
         let ask = self.next_ask;
         self.asks.insert(ask, (index, key));
-        for node in 0..self.nodes.len() {
-            let Some(life) = self.nodes[node].1.as_mut() else {
-                continue;
-            };
-            let Some(shard) = life.shards.get_mut(shard) else {
-                continue;
-            };
-            if shard.probe(key).is_some_and(|probe| probe.owned) {
-                shard.handle(
-                    now,
-                    Input::Ask {
-                        ask,
-                        request: Ask::Call(key),
-                    },
-                );
-                self.drain(node);
-                return;
-            }
+        // A node that stands still may believe in an ownership that is over.
+        let owners = self
+            .nodes
+            .iter()
+            .enumerate()
+            .filter_map(|(node, (_, life))| {
+                let probe = life.as_ref()?.shards.get(shard)?.probe(key)?;
+                probe.owned.then_some((probe.ballot, node))
+            });
+        let Some((_, node)) = owners.max() else {
+            return;
+        };
+        let life = self.nodes[node].1.as_mut();
+        if let Some(shard) = life.and_then(|life| life.shards.get_mut(shard)) {
+            shard.handle(
+                now,
+                Input::Ask {
+                    ask,
+                    request: Ask::Call(key),
+                },
+            );
+            self.drain(node);
         }
     }
 
