@@ -1,7 +1,9 @@
 //! What must hold, looked at from outside: by what left the nodes, by what the phones saw, and by
 //! the records that lie at the nodes at that moment. Names are PROTOCOL.md's.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash as _, Hasher as _};
 
 use callring_proto::base::ids::{CallId, MemberId};
 use callring_proto::base::time::Instant;
@@ -33,6 +35,7 @@ pub(super) struct Judge {
     pub(super) violations: Vec<Violation>,
     emitters: BTreeMap<(CallId, u32), MemberId>,
     highest: BTreeMap<CallId, u32>,
+    told: BTreeSet<u64>,
 }
 
 impl Judge {
@@ -63,7 +66,14 @@ impl Judge {
         let highest = self.highest.entry(*key).or_insert(0);
         let late = ballot.epoch < *highest;
         *highest = (*highest).max(ballot.epoch);
+        // A repetition of what was let out before leaves at any time (G4's second half): it promises
+        // nothing new, and its copies may have died since.
+        let mut hash = DefaultHasher::new();
+        (key, message.bytes()).hash(&mut hash);
+        let fresh = self.told.insert(hash.finish());
         if let Some(missing) = missing_state(message)
+            && fresh
+            && !late
             && owner.degraded_total == 0
             && !partitioned
             && !emission
@@ -71,14 +81,11 @@ impl Judge {
                 .iter()
                 .any(|probe| (missing.has)(probe, message))
         {
-            // A repetition of what was let out before may leave late (G4's second half).
-            if !late {
-                let line = first_line(message);
-                self.blame(
-                    now,
-                    format!("G1: {key:?} {line} left, {} nowhere else", missing.what),
-                );
-            }
+            let line = first_line(message);
+            self.blame(
+                now,
+                format!("G1: {key:?} {line} left, {} nowhere else", missing.what),
+            );
         }
     }
 }
