@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::process::{Brood, NodeProcess};
-use crate::admin::api::{Call, CallsAnswer, MembersAnswer, State, StatusAnswer};
+use crate::admin::api::{Call, CallAnswer, CallsAnswer, MembersAnswer, State, StatusAnswer};
 use crate::admin::{Client, ClientError};
 use crate::pki;
 
@@ -208,6 +208,14 @@ impl Cluster {
     pub fn calls(&self, at: usize, limit: usize) -> Result<Vec<Call>, ClientError> {
         let answer: CallsAnswer = self.client(at)?.get(&format!("/v1/calls?limit={limit}"))?;
         Ok(answer.calls)
+    }
+
+    /// `callring call KEY` at a node.
+    ///
+    /// # Errors
+    /// If it does not answer or does not know the call.
+    pub fn call(&self, at: usize, key: &str) -> Result<CallAnswer, ClientError> {
+        self.client(at)?.get(&format!("/v1/calls/{key}"))
     }
 
     /// `callring hangup KEY` at a node.
