@@ -128,16 +128,20 @@ impl Cluster {
         let until = Instant::now() + MEET;
         for &at in &running {
             loop {
-                let alive = self.members(at).map(|answer| {
-                    let alive = answer.members.iter();
-                    alive.filter(|member| member.state == State::Alive).count()
+                let states = self.members(at).map(|answer| {
+                    let members = answer.members.into_iter();
+                    let states = members.map(|member| (member.name, member.state));
+                    states.collect::<Vec<_>>()
                 });
-                if alive.as_ref().is_ok_and(|alive| *alive >= running.len()) {
+                let is_alive = |(_, state): &&(String, State)| *state == State::Alive;
+                if let Ok(states) = &states
+                    && states.iter().filter(is_alive).count() >= running.len()
+                {
                     break;
                 }
                 if Instant::now() > until {
                     let name = self.nodes[at].name();
-                    let text = format!("{name} does not see all members: {alive:?}");
+                    let text = format!("{name} does not see all members: {states:?}");
                     return Err(io::Error::other(text));
                 }
                 std::thread::sleep(PAUSE);
