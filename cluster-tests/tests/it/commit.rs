@@ -65,7 +65,7 @@ fn a_200_waits_until_the_replicas_count_as_silent() {
             say(&format!("the next call: 200 after {held:?}"));
             assert!(held < SILENCE, "silence is waited for once");
             heal();
-                for call in [before, first, second] {
+            for call in [before, first, second] {
                 let line = arena.line(0, &phone, call, |line| line.replicas.len() == 2);
                 assert_eq!(line.owner, arena.name(0));
                 let bye = phone.request(call, Method::Bye, arena.sip(0));

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use callring::demo::figures::{Figures, ms};
-use callring::demo::phone::{ExchangeNo, Phone};
+use callring::demo::phone::{Exchange, ExchangeNo, Phone};
 use callring::proto::io::CallState;
 use callring::proto::sip::Method;
 use cluster_tests::arena::{Arena, PATIENCE, plan, say, wait_until};
@@ -109,7 +109,7 @@ fn every_copy_is_what_its_owner_has() {
 
 fn report(phone: &Phone, byes: &[ExchangeNo]) {
     let exchanges: Vec<_> = byes.iter().map(|bye| phone.exchange(*bye)).collect();
-    let figures: Figures = exchanges.iter().filter_map(|bye| bye.took()).collect();
+    let figures: Figures = exchanges.iter().filter_map(Exchange::took).collect();
     let repeated = exchanges.iter().filter(|bye| bye.transmissions > 1).count();
     say(&format!(
         "{} BYEs to 200: {figures}; {repeated} retransmitted",
