@@ -3,4 +3,5 @@
 mod sip_mutations;
 mod sip_oracle;
 mod sip_torture;
+mod tidy;
 mod uas;
