@@ -1,5 +1,7 @@
 //! Tests that use the crate from outside, in one binary.
 
+mod golden;
+mod revive;
 mod sip_mutations;
 mod sip_oracle;
 mod sip_torture;
