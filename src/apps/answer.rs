@@ -13,7 +13,9 @@ use super::sdp::{self, Origin};
 /// `[app]` of kind `answer`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AnswerOptions {
-    /// From 180 to 200. Zero: 180 and 200 in one go.
+    /// From the INVITE to the 180. Zero: at once.
+    pub ring_after: Duration,
+    /// From the 180 to the 200. Zero: both in one go.
     pub ring: Duration,
     /// From the 200 to our BYE; none: the peer ends the call.
     pub hang_up_after: Option<Duration>,
@@ -24,6 +26,7 @@ pub struct AnswerOptions {
 impl Default for AnswerOptions {
     fn default() -> Self {
         Self {
+            ring_after: Duration::ZERO,
             ring: Duration::ZERO,
             hang_up_after: None,
             media_address: Ipv4Addr::LOCALHOST.into(),
@@ -58,6 +61,7 @@ pub struct State {
 
 const RING: TimerId = 1;
 const HANG_UP: TimerId = 2;
+const PICK_UP: TimerId = 3;
 
 impl Answer {
     /// With these options.
@@ -109,6 +113,22 @@ impl Answer {
         }
     }
 
+    fn ring(&self, call: &mut Call<'_, State>, id: RequestId, message: &Message) {
+        call.respond(id, Reply::new(180));
+        if self.options.ring.is_zero() {
+            self.pick_up(call, id, message);
+        } else {
+            call.set_timer(PICK_UP, self.options.ring);
+        }
+    }
+
+    fn pick_up(&self, call: &mut Call<'_, State>, id: RequestId, message: &Message) {
+        if let Some(after) = self.options.hang_up_after {
+            call.set_timer(HANG_UP, after);
+        }
+        self.accept(call, id, message);
+    }
+
     fn on_request(
         &self,
         call: &mut Call<'_, State>,
@@ -118,14 +138,10 @@ impl Answer {
     ) {
         match message.method() {
             Method::Invite if initial => {
-                call.respond(id, Reply::new(180));
-                if let Some(after) = self.options.hang_up_after {
-                    call.set_timer(HANG_UP, self.options.ring + after);
-                }
-                if self.options.ring.is_zero() {
-                    self.accept(call, id, message);
+                if self.options.ring_after.is_zero() {
+                    self.ring(call, id, message);
                 } else {
-                    call.set_timer(RING, self.options.ring);
+                    call.set_timer(RING, self.options.ring_after);
                 }
             }
             Method::Invite => {
@@ -171,13 +187,19 @@ impl App for Answer {
             }
             Event::Timer(RING) => {
                 if let Some((id, message)) = call.open_invite().cloned() {
-                    self.accept(call, id, &message);
+                    self.ring(call, id, &message);
+                }
+            }
+            Event::Timer(PICK_UP) => {
+                if let Some((id, message)) = call.open_invite().cloned() {
+                    self.pick_up(call, id, &message);
                 }
             }
             Event::Timer(HANG_UP) => call.hang_up(),
             Event::Adopted => call.state.adoptions += 1,
             Event::Ended(_) => {
                 call.cancel_timer(RING);
+                call.cancel_timer(PICK_UP);
                 call.cancel_timer(HANG_UP);
                 call.state.offer_origin = String::new();
             }

@@ -352,6 +352,12 @@ impl Judge {
                 .push(app.problem(format!("app \"b2bua\" is {NOT_YET}; \"answer\" is")));
         }
         AppConfig::Answer {
+            ring_after: Duration::from_millis(self.number(
+                draft.ring_after_ms.as_ref(),
+                0,
+                RING_MS_MAX,
+                0,
+            )),
             ring: Duration::from_millis(self.number(draft.ring_ms.as_ref(), 0, RING_MS_MAX, 0)),
             hangup_after: draft.hangup_after_s.as_ref().map(|after| {
                 Duration::from_secs(self.number(Some(after), 1, HANGUP_AFTER_S_MAX, 1))

@@ -39,6 +39,7 @@ pub(crate) struct Draft {
     pub(crate) alone: Option<Given<String>>,
     pub(crate) admin_listen: Option<Given<String>>,
     pub(crate) app: Option<Given<String>>,
+    pub(crate) ring_after_ms: Option<Given<u64>>,
     pub(crate) ring_ms: Option<Given<u64>>,
     pub(crate) hangup_after_s: Option<Given<u64>>,
 }
@@ -72,6 +73,7 @@ impl Draft {
         }
         if let Some(mut app) = top.table("app") {
             draft.app = app.string("kind");
+            draft.ring_after_ms = app.number("ring_after_ms");
             draft.ring_ms = app.number("ring_ms");
             draft.hangup_after_s = app.number("hangup_after_s");
             app.finish();

@@ -117,6 +117,8 @@ pub struct Cluster {
 pub enum AppConfig {
     /// Rings, answers, takes part in the dialog, hangs up.
     Answer {
+        /// From the INVITE to the 180.
+        ring_after: Duration,
         /// From the 180 to the 200.
         ring: Duration,
         /// From the 200 to a BYE of its own; `None`: never.
@@ -171,8 +173,13 @@ impl Config {
             AlonePolicy::Refuse => "refuse",
         };
         let app = match &self.app {
-            AppConfig::Answer { ring, hangup_after } => format!(
-                "answer {} {}",
+            AppConfig::Answer {
+                ring_after,
+                ring,
+                hangup_after,
+            } => format!(
+                "answer {} {} {}",
+                ring_after.as_millis(),
                 ring.as_millis(),
                 hangup_after.map_or(0, |after| after.as_millis())
             ),
@@ -187,7 +194,11 @@ impl Config {
     }
 
     fn application(&self) -> Arc<dyn AnyApp> {
-        let AppConfig::Answer { ring, hangup_after } = self.app;
+        let AppConfig::Answer {
+            ring_after,
+            ring,
+            hangup_after,
+        } = self.app;
         let address = self.sip.first().map(|listener| {
             let named = listener.advertise.as_deref().and_then(|name| {
                 let host = name.rsplit_once(':').map_or(name, |(host, _)| host);
@@ -196,6 +207,7 @@ impl Config {
             named.unwrap_or_else(|| listener.listen.ip())
         });
         Arc::new(Answer::new(AnswerOptions {
+            ring_after,
             ring,
             hang_up_after: hangup_after,
             media_address: address.unwrap_or_else(|| Ipv4Addr::LOCALHOST.into()),

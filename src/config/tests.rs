@@ -167,7 +167,8 @@ fn defaults() {
         config.app,
         AppConfig::Answer {
             ring: Duration::ZERO,
-            hangup_after: None
+            hangup_after: None,
+            ring_after: Duration::ZERO
         }
     );
     assert!(config.cluster.is_none());

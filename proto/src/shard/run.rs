@@ -14,7 +14,7 @@ use crate::base::time::Instant;
 use crate::io::Output;
 use crate::sip::call::{CallError, Egress};
 use crate::sip::dialog::Stage;
-use crate::sip::effect::{Effect, Event as SipEvent, Outgoing};
+use crate::sip::effect::{Class, Effect, Event as SipEvent, Outgoing};
 use crate::sip::locator::{Locator, owner_hint};
 use crate::sip::method::Method;
 use crate::sip::transaction::key::TransactionKey;
@@ -54,6 +54,7 @@ impl Shard {
             match wait(outgoing.class) {
                 Wait::InOrder if !self.cluster.is_holding(key) => self.emit(key, outgoing, now),
                 Wait::InOrder | Wait::Replicated => {
+                    let by_timer = by_timer && outgoing.class == Class::Request;
                     self.cluster.hold(key, outgoing, by_timer, now);
                 }
             }
