@@ -19,7 +19,10 @@ fn folder() -> PathBuf {
 }
 
 /// A golden's bytes; none if there is no such file.
-#[expect(clippy::disallowed_methods, reason = "the wall is the core's, tests read files")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the wall is the core's, tests read files"
+)]
 pub(crate) fn golden(name: &str) -> Vec<u8> {
     fs::read(folder().join(name)).unwrap_or_default()
 }
