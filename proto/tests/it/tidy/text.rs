@@ -1,5 +1,7 @@
 //! Words that don't belong into the project's text.
 
+use std::collections::BTreeSet;
+
 use super::{Source, none, sources};
 
 /// A word that is spelled in two parts here, so that this file does not contain it.
@@ -96,4 +98,45 @@ fn documents(line: &str) -> impl Iterator<Item = &str> {
         let end = at + ".md".len();
         (start < at).then(|| &line[start..end])
     })
+}
+
+/// Goal: the map shows the house as it is. Method: every folder of sources is named in it, and each
+/// `file.rs::name` in it exists.
+#[test]
+fn the_map_is_true() {
+    let all = sources();
+    let map = all.iter().find(|source| source.path == "ARCHITECTURE.md");
+    let map = &map.expect("there is a map").text;
+    let mut complaints = Vec::new();
+    let folders: BTreeSet<&str> = all
+        .iter()
+        .filter(|source| source.is_rust())
+        .filter_map(|source| source.path.rsplit_once('/').map(|(folder, _)| folder))
+        .filter(|folder| !folder.contains("/tests/"))
+        .filter(|folder| !matches!(*folder, "proto/src" | "src" | "tests"))
+        .collect();
+    for folder in folders.iter().filter(|folder| !folder.ends_with("/tests")) {
+        if !map.contains(&format!("`{folder}/`")) {
+            complaints.push(format!("ARCHITECTURE.md does not name {folder}/"));
+        }
+    }
+    for quoted in map.split('`').skip(1).step_by(2) {
+        let Some((file, name)) = quoted
+            .split_once("::")
+            .filter(|(file, _)| file.ends_with(".rs"))
+        else {
+            continue;
+        };
+        let defines = |source: &&Source| {
+            let here = source.path.ends_with(&format!("/{file}"));
+            here && ["fn", "struct", "enum"].iter().any(|word| {
+                let mut after = source.text.split(&format!("{word} {name}")).skip(1);
+                after.any(|rest| rest.starts_with(['(', '<', ' ', '{']))
+            })
+        };
+        if all.iter().find(defines).is_none() {
+            complaints.push(format!("ARCHITECTURE.md: there is no {quoted}"));
+        }
+    }
+    none(&complaints);
 }
