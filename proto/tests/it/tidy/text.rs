@@ -129,12 +129,14 @@ fn the_map_is_true() {
         };
         let defines = |source: &&Source| {
             let here = source.path.ends_with(&format!("/{file}"));
-            here && ["fn", "struct", "enum"].iter().any(|word| {
-                let mut after = source.text.split(&format!("{word} {name}")).skip(1);
+            let defined = |word: &&str| {
+                let definition = format!("{word} {name}");
+                let mut after = source.text.split(definition.as_str()).skip(1);
                 after.any(|rest| rest.starts_with(['(', '<', ' ', '{']))
-            })
+            };
+            here && ["fn", "struct", "enum"].iter().any(defined)
         };
-        if all.iter().find(defines).is_none() {
+        if !all.iter().any(|source| defines(&source)) {
             complaints.push(format!("ARCHITECTURE.md: there is no {quoted}"));
         }
     }
