@@ -1,1 +1,7 @@
 //! Simulator, invariants, real-process tests and the referee.
+
+pub mod arena;
+pub mod binary;
+pub mod namespace;
+pub mod referee;
+pub mod sipp;
