@@ -4,4 +4,5 @@ pub mod arena;
 pub mod binary;
 pub mod namespace;
 pub mod referee;
+pub mod sim;
 pub mod sipp;

@@ -10,8 +10,8 @@ use super::engine::{Cluster, Wake};
 use super::entry::{Brought, Claiming, Copy, Owned, Queue, Role, Stage};
 use super::gate::Gate;
 use super::liveness::Peer;
-use crate::base::ids::{Ballot, CallId, MemberId};
-use crate::base::limits::CSEQ_LEASE;
+use crate::base::ids::{Ballot, CallId, MemberId, Version};
+use crate::base::limits::{CSEQ_LEASE, T1_X64};
 use crate::base::time::{Duration, Instant};
 use crate::wire::{
     Claim, Frame, Members, Promise, PromiseRecord, Record, Refusal, Refuse, TakeOver,
@@ -77,6 +77,7 @@ impl<H> Cluster<H> {
             .epoch
             .max(copy.record.ballot.epoch)
             .saturating_add(1);
+        let wide = entry.promised > copy.record.ballot;
         let ballot = Ballot { epoch, owner: me };
         entry.promised = ballot;
         entry.since = now;
@@ -85,8 +86,11 @@ impl<H> Cluster<H> {
             best: copy.clone(),
             copy,
             asked: Members::new(),
+            asked_at: now,
             granted: Members::new(),
-            lapsed: Members::new(),
+            lapsed: SmallVec::new(),
+            holders: Members::new(),
+            wide,
             queue,
             since: now,
         }));
@@ -120,6 +124,9 @@ impl<H> Cluster<H> {
         whom.push(claiming.best.record.ballot.owner);
         whom.extend(self.view.holders(key.position, self.policy.copies));
         whom.extend(self.previous.holders(key.position, self.policy.copies));
+        if claiming.wide {
+            whom.extend(self.view.live().map(|info| info.id));
+        }
         whom.sort_unstable();
         whom.dedup();
         whom.retain(|member| *member != self.me && !self.view.is_gone(*member));
@@ -132,7 +139,10 @@ impl<H> Cluster<H> {
             self.send(*member, key, Frame::Claim(Claim { key, ballot }));
         }
         if let Some(claiming) = self.claiming_mut(key) {
-            claiming.asked.extend(whom);
+            let fresh = whom.iter().filter(|member| !claiming.asked.contains(member));
+            let fresh: Members = fresh.copied().collect();
+            claiming.asked.extend(fresh);
+            claiming.asked_at = now;
         }
         self.wake_at(now + REPEAT, Wake::Key(key));
     }
@@ -150,13 +160,16 @@ impl<H> Cluster<H> {
         }
         match promise.record {
             PromiseRecord::Known(record) => {
+                claiming.holders.push(from);
                 if record.rank() > claiming.best.record.rank() {
                     claiming.best = Copy { record, at: now };
                     self.ask_promises(key, false, now);
                 }
             }
-            PromiseRecord::Unknown { had: true } => claiming.lapsed.push(from),
-            PromiseRecord::Unknown { had: false } => {}
+            PromiseRecord::Released { ballot, version } => {
+                claiming.lapsed.push((from, (ballot, version)));
+            }
+            PromiseRecord::Unknown => {}
         }
         self.advance_claim(key, now);
     }
@@ -178,6 +191,11 @@ impl<H> Cluster<H> {
             Refusal::NoCopy => return,
         };
         self.abort_claim(key, ballot, now);
+        let alive = matches!(refuse.refusal, Refusal::Alive { .. });
+        if alive && self.is_absent(ballot.owner, key) {
+            // Rule 11: somebody else hears the owner; it takes our messages there.
+            self.relay_via(key, from, now);
+        }
     }
 
     /// Rule 12: looks whether everybody that must have promised has.
@@ -192,15 +210,21 @@ impl<H> Cluster<H> {
             return;
         }
         // Rule 13: a copy whose listed holder had it released is obsolete.
-        let lapsed =
-            |member: &MemberId| best.members.contains(member) || best.ballot.owner == *member;
-        if claiming.lapsed.iter().any(lapsed) {
-            self.obsolete(key, now);
+        let lapsed = claiming.lapsed.iter().find(|(member, mark)| {
+            let named = best.members.contains(member) || best.ballot.owner == *member;
+            named && *mark >= best.rank()
+        });
+        if let Some((_, mark)) = lapsed {
+            let mark = *mark;
+            self.obsolete(key, mark, now);
             return;
         }
+        // Everybody asked, not only everybody listed: a copy left behind by changes it has not heard
+        // of lists the wrong members, and only the ring leads to the right ones.
         let must: Members = best
             .listed()
             .chain(std::iter::once(best.ballot.owner))
+            .chain(claiming.asked.iter().copied())
             .filter(|member| *member != self.me && !claiming.granted.contains(member))
             .filter(|member| !self.is_absent(*member, key))
             .collect();
@@ -208,7 +232,7 @@ impl<H> Cluster<H> {
             self.activate(key, now);
             return;
         }
-        let (since, asked) = (claiming.since, claiming.asked.len());
+        let (since, asked_at) = (claiming.since, claiming.asked_at);
         if now.since(since) >= GIVE_UP {
             let ballot = self
                 .claiming(key)
@@ -219,8 +243,7 @@ impl<H> Cluster<H> {
         for member in must {
             self.watch(member, key);
         }
-        let repeat = u32::try_from(now.since(since).as_millis() / REPEAT.as_millis());
-        if repeat.unwrap_or(0) > 0 && asked > 0 {
+        if now.since(asked_at) >= REPEAT {
             self.ask_promises(key, true, now);
         }
     }
@@ -242,6 +265,9 @@ impl<H> Cluster<H> {
             .into_iter()
             .filter(|old| !self.view.is_gone(*old))
             .collect();
+        let mut stray = claiming.holders;
+        stray.push(best.ballot.owner);
+        stray.push(claiming.copy.record.ballot.owner);
         let record = Record {
             ballot: claiming.ballot,
             version: best.version,
@@ -257,6 +283,7 @@ impl<H> Cluster<H> {
         entry.since = now;
         entry.role = Role::Owned(Box::new(Owned {
             change: Some(record.version + 1),
+            stray,
             record,
             at: now,
             stage: Stage::Activating,
@@ -285,7 +312,8 @@ impl<H> Cluster<H> {
         self.bring_later(key, queue, ballot, now);
     }
 
-    fn obsolete(&mut self, key: CallId, now: Instant) {
+    /// Rule 13: everybody has let go of what lies here. The promises stay.
+    fn obsolete(&mut self, key: CallId, mark: (Ballot, Version), now: Instant) {
         let Some(entry) = self.entries.get_mut(&key) else {
             return;
         };
@@ -293,8 +321,9 @@ impl<H> Cluster<H> {
             return;
         };
         let queue: Vec<Brought> = claiming.queue.take();
-        self.entries.remove(&key);
-        self.had.insert(key);
+        entry.since = now;
+        self.had.insert(key, mark);
+        self.wake_at(now + T1_X64, Wake::Key(key));
         self.bring_all(key, queue, now);
     }
 
@@ -309,10 +338,14 @@ impl<H> Cluster<H> {
         };
         let owner = copy.record.ballot.owner;
         let ours_once = owner == self.me || owner.node == self.me.node;
-        let overdue = now.since(entry.since) >= self.policy.silence * 4;
-        if ours_once && overdue && self.lookups.get(&key).is_none_or(|lookup| lookup.is_idle()) {
+        if ours_once && now >= entry.since + self.orphan_after() {
             self.start_claim(key, Queue::default(), now);
         }
+    }
+
+    /// How long whoever fenced us off may take until its record shows.
+    pub(super) fn orphan_after(&self) -> Duration {
+        self.policy.silence * 2
     }
 
     /// Membership declared us down while we lived: what we owned is claimed anew under the new life.

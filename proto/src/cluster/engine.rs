@@ -76,6 +76,7 @@ pub struct Cluster<H> {
     pub(super) negative: BTreeMap<CallId, Instant>,
     pub(super) everyone_tokens: super::find::Bucket,
     pub(super) had: super::replica::Remembered,
+    pub(super) releases: super::release::Releases,
     pub(super) rng: Rng,
     pub(super) stats: Stats,
     effects: VecDeque<Effect<H>>,
@@ -107,6 +108,7 @@ impl<H> Cluster<H> {
             negative: BTreeMap::new(),
             everyone_tokens: super::find::Bucket::default(),
             had: super::replica::Remembered::default(),
+            releases: super::release::Releases::default(),
             rng,
             stats: Stats::default(),
             effects: VecDeque::new(),
@@ -210,6 +212,7 @@ impl<H> Cluster<H> {
             self.lanes.retain(|peer, _| peer.member != member);
             self.applied.retain(|peer, _| peer.member != member);
             self.liveness.forget(member);
+            self.releases.forget(member);
             self.shards.remove(&member);
             self.rouse_member(member, now);
         }
@@ -226,6 +229,7 @@ impl<H> Cluster<H> {
             let peer = Peer { member, shard };
             self.lanes.entry(peer).or_default().up(session);
             self.applied.insert(peer, Applied::default());
+            self.say_releases(peer, now);
         }
         self.resend_present_state(member);
         if self.wakes.iter().all(|(_, wake)| *wake != Wake::Pings) {
@@ -273,8 +277,9 @@ impl<H> Cluster<H> {
         match frame {
             Frame::Batch(batch) => self.on_batch(peer, session, batch, now),
             Frame::Ack(ack) if ack.session == session => {
-                self.liveness
-                    .echoed(peer, Instant::from_nanos(ack.echo), now);
+                let echo = Instant::from_nanos(ack.echo);
+                self.liveness.echoed(peer, echo, now);
+                self.releases.echoed(peer, session, echo);
                 self.on_ack(peer, ack, now);
                 self.rouse(peer, now);
             }
@@ -286,8 +291,9 @@ impl<H> Cluster<H> {
                 self.lanes.entry(peer).or_default().say(pong);
             }
             Frame::Pong(pong) if pong.session == session => {
-                self.liveness
-                    .echoed(peer, Instant::from_nanos(pong.echo), now);
+                let echo = Instant::from_nanos(pong.echo);
+                self.liveness.echoed(peer, echo, now);
+                self.releases.echoed(peer, session, echo);
                 self.rouse(peer, now);
             }
             // Frames of another session than the link's are leftovers (rule 18).
@@ -307,6 +313,8 @@ impl<H> Cluster<H> {
         if heard.was_silent {
             tracing::debug!(?peer, "heard again");
             self.rouse(peer, now);
+            // It may hold copies again for those that lack some.
+            self.start_sweep(now);
         }
     }
 
@@ -397,7 +405,7 @@ impl<H> Cluster<H> {
             .policy
             .silence
             .max(Duration::from_secs(1) * peers / PINGS_PER_SECOND);
-        if !self.entries.is_empty() {
+        if !(self.entries.is_empty() && self.releases.is_empty()) {
             for peer in linked {
                 let fresh = self
                     .liveness

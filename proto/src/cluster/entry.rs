@@ -24,8 +24,11 @@ pub(super) struct Brought {
 pub(super) struct Queue(Vec<Brought>);
 
 impl Queue {
-    /// Whether there was room.
+    /// Whether there was room. What came again while it waits is one message.
     pub(super) fn push(&mut self, brought: Brought) -> bool {
+        if self.0.iter().any(|known| known.message == brought.message) {
+            return true;
+        }
         let room = self.0.len() < QUEUED_INPUTS_PER_CALL_MAX;
         if room {
             self.0.push(brought);
@@ -84,12 +87,15 @@ pub(super) struct Owned<H> {
     /// When `record.state` was written.
     pub(super) at: Instant,
     pub(super) stage: Stage,
-    /// Latest version of this ballot that each member acknowledged.
-    pub(super) acked: SmallVec<[(MemberId, Version); 4]>,
+    /// Latest version of this ballot that each member acknowledged, and our stamp that it echoed.
+    pub(super) acked: SmallVec<[(MemberId, Version, Instant); 4]>,
     /// Everything up to here may be told.
     pub(super) committed: Version,
     /// The version that began the change of replicas, while there is one (rule 17).
     pub(super) change: Option<Version>,
+    /// Holders of copies that the record does not list, known from the claim: the former owner, and
+    /// whoever was left behind by an earlier change. Released when the present change is through.
+    pub(super) stray: Members,
     pub(super) gate: Gate<H>,
     /// Brought while activating.
     pub(super) queue: Queue,
@@ -98,16 +104,19 @@ pub(super) struct Owned<H> {
 
 impl<H> Owned<H> {
     pub(super) fn acked(&self, member: MemberId) -> Option<Version> {
-        self.acked
-            .iter()
-            .find(|(who, _)| *who == member)
-            .map(|(_, version)| *version)
+        self.acked_at(member).map(|(version, _)| version)
     }
 
-    pub(super) fn ack(&mut self, member: MemberId, version: Version) {
-        match self.acked.iter_mut().find(|(who, _)| *who == member) {
-            Some((_, known)) => *known = version.max(*known),
-            None => self.acked.push((member, version)),
+    pub(super) fn acked_at(&self, member: MemberId) -> Option<(Version, Instant)> {
+        let mut acked = self.acked.iter();
+        let (_, version, stamp) = acked.find(|(who, ..)| *who == member)?;
+        Some((*version, *stamp))
+    }
+
+    pub(super) fn ack(&mut self, member: MemberId, version: Version, stamp: Instant) {
+        match self.acked.iter_mut().find(|(who, ..)| *who == member) {
+            Some((_, known, at)) => (*known, *at) = (*known, *at).max((version, stamp)),
+            None => self.acked.push((member, version, stamp)),
         }
     }
 
@@ -128,9 +137,15 @@ pub(super) struct Claiming {
     /// The highest record heard of.
     pub(super) best: Copy,
     pub(super) asked: Members,
+    pub(super) asked_at: Instant,
     pub(super) granted: Members,
-    /// Granted without a record where there had been one (rule 13).
-    pub(super) lapsed: Members,
+    /// Granted without a record, for copies up to this position were released (rule 13).
+    pub(super) lapsed: SmallVec<[(MemberId, (Ballot, Version)); 2]>,
+    /// Granted with a record.
+    pub(super) holders: Members,
+    /// Ask everybody: a ballot above our copy's is known, and whoever has its record may be
+    /// anywhere.
+    pub(super) wide: bool,
     pub(super) queue: Queue,
     pub(super) since: Instant,
 }

@@ -29,6 +29,8 @@ use crate::wire::{
 const HOPS_MAX: u8 = 3;
 /// How long a relayed message is kept so that it can be brought again.
 const RELAY_KEEP: Duration = Duration::from_millis(250);
+/// A question is repeated to those that have not answered after this long.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// How long an idle look-up stays as a route.
 const ROUTE_KEEP: Duration = Duration::from_secs(64);
 /// How long a look-up may last; after that its messages are dropped, not refused.
@@ -82,10 +84,20 @@ enum Step {
     Asking,
     /// Everybody has been asked.
     Everyone,
-    /// What waits has been sent to this member; an echo of the stamp proves it got there.
-    Relayed(MemberId, Instant),
+    /// What waits has been sent to this member.
+    Relayed(Relayed),
     /// Crossed claims or a refusal: look again then.
     Paused(Instant),
+}
+
+/// What waits is with another member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Relayed {
+    to: MemberId,
+    /// An echo of it, in the same session, proves that the member was there to take it.
+    stamp: Instant,
+    /// The session it went by; none if there was no link, and so it went nowhere.
+    session: Option<u64>,
 }
 
 /// What is known of a call that is owned elsewhere.
@@ -101,8 +113,11 @@ pub(super) struct Lookup {
     hint: Option<MemberId>,
     step: Step,
     asked: SmallVec<[MemberId; 6]>,
+    asked_at: Instant,
     answered: SmallVec<[MemberId; 6]>,
     known: Option<Known>,
+    /// The ballot whose owner a holder of a copy finds silent.
+    reported: Option<Ballot>,
     /// Members that turned out not to own the call or not to be able to inherit it.
     excluded: SmallVec<[MemberId; 4]>,
     queue: Queue,
@@ -116,8 +131,10 @@ impl Lookup {
             hint,
             step: Step::Idle,
             asked: SmallVec::new(),
+            asked_at: now,
             answered: SmallVec::new(),
             known: None,
+            reported: None,
             excluded: SmallVec::new(),
             queue: Queue::default(),
             since: now,
@@ -212,8 +229,9 @@ impl<H> Cluster<H> {
             }
             Some(Role::Owned(owned)) => owned.queue.push(brought),
             Some(Role::Claiming(claiming)) => claiming.queue.push(brought),
-            Some(Role::Copy(_) | Role::None) | None => {
-                if self.negative.get(&key).is_some_and(|until| now < *until) {
+            role @ (Some(Role::Copy(_) | Role::None) | None) => {
+                let copy = matches!(role, Some(Role::Copy(_)));
+                if !copy && self.negative.get(&key).is_some_and(|until| now < *until) {
                     return self.effect(Effect::NotFound {
                         key,
                         message: brought.message,
@@ -232,10 +250,10 @@ impl<H> Cluster<H> {
                     }
                 }
                 lookup.used = now;
-                let pushed = lookup.queue.push(brought);
-                if let Step::Relayed(to, _) = lookup.step {
+                let pushed = lookup.queue.push(brought.clone());
+                if let Step::Relayed(relayed) = lookup.step {
                     if pushed {
-                        self.relay_newest(key, to, now);
+                        self.relay_one(key, relayed.to, &brought, now);
                     }
                 } else {
                     self.advance_lookup(key, now);
@@ -289,14 +307,15 @@ impl<H> Cluster<H> {
         }
         match lookup.step {
             Step::Paused(until) if now < until => {}
-            Step::Relayed(to, stamp) => self.advance_relayed(key, to, stamp, now),
+            Step::Relayed(relayed) => self.advance_relayed(key, relayed, now),
             Step::Paused(_) | Step::Idle | Step::Asking | Step::Everyone => {
                 self.decide(key, now);
             }
         }
     }
 
-    fn advance_relayed(&mut self, key: CallId, to: MemberId, stamp: Instant, now: Instant) {
+    fn advance_relayed(&mut self, key: CallId, relayed: Relayed, now: Instant) {
+        let Relayed { to, stamp, session } = relayed;
         if self.is_absent(to, key) {
             // Rule 9, and SIP.md S3.6: what was not answered is brought to the next owner.
             let Some(lookup) = self.lookups.get_mut(&key) else {
@@ -309,6 +328,12 @@ impl<H> Cluster<H> {
                 .is_some_and(|known| known.ballot.owner != to)
             {
                 lookup.excluded.push(to);
+            }
+            self.decide(key, now);
+        } else if self.session(to, key) != session {
+            // What was under way may have been lost with the link.
+            if let Some(lookup) = self.lookups.get_mut(&key) {
+                lookup.again();
             }
             self.decide(key, now);
         } else if self.liveness.echoed_since(self.peer(to, key), stamp) {
@@ -336,9 +361,20 @@ impl<H> Cluster<H> {
             self.ask_around(key, now);
             return;
         };
+        // A holder trusts its own evidence only (rule 11).
+        let holder = matches!(
+            self.entries.get(&key).map(|entry| &entry.role),
+            Some(Role::Copy(_))
+        );
         let owner = known.ballot.owner;
+        if holder && owner == self.me {
+            self.reclaim(key, now);
+            return;
+        }
         let excluded = lookup.excluded.clone();
-        if owner != self.me && !excluded.contains(&owner) && !self.is_absent(owner, key) {
+        let reported = !holder && lookup.reported == Some(known.ballot);
+        let present = !reported && !self.is_absent(owner, key);
+        if owner != self.me && !excluded.contains(&owner) && present {
             self.relay_all(key, owner, None, now);
             return;
         }
@@ -357,6 +393,27 @@ impl<H> Cluster<H> {
             Some(heir) if heir == self.me => self.inherit(key, now),
             Some(heir) => self.relay_all(key, heir, Some(known.ballot), now),
             None => self.ask_around(key, now),
+        }
+    }
+
+    /// It was ours, and somebody fenced us off of whom nothing more is known (rule 15).
+    fn reclaim(&mut self, key: CallId, now: Instant) {
+        let since = self.entries.get(&key).map_or(now, |entry| entry.since);
+        let until = since + self.orphan_after();
+        if now >= until {
+            self.inherit(key, now);
+        } else if let Some(lookup) = self.lookups.get_mut(&key) {
+            lookup.again();
+            lookup.step = Step::Paused(until);
+            self.wake_at(until, Wake::Key(key));
+        }
+    }
+
+    /// What waits here goes by way of `via`, which hears the owner that is silent to us.
+    pub(super) fn relay_via(&mut self, key: CallId, via: MemberId, now: Instant) {
+        let waiting = self.lookups.get(&key).is_some_and(|lookup| !lookup.is_idle());
+        if waiting {
+            self.relay_all(key, via, None, now);
         }
     }
 
@@ -382,15 +439,21 @@ impl<H> Cluster<H> {
         self.start_claim(key, queue, now);
     }
 
+    fn session(&self, member: MemberId, key: CallId) -> Option<u64> {
+        let lane = self.lanes.get(&self.peer(member, key));
+        lane.and_then(super::lane::Lane::session)
+    }
+
     fn relay_all(&mut self, key: CallId, to: MemberId, heir: Option<Ballot>, now: Instant) {
         if let Some(ballot) = heir {
             self.send(to, key, Frame::TakeOver(TakeOver { key, ballot }));
         }
         let stamp = self.ask_life(to, key, now);
+        let session = self.session(to, key);
         let Some(lookup) = self.lookups.get_mut(&key) else {
             return;
         };
-        lookup.step = Step::Relayed(to, stamp);
+        lookup.step = Step::Relayed(Relayed { to, stamp, session });
         let relays: Vec<Relay> = lookup
             .queue
             .iter()
@@ -403,25 +466,19 @@ impl<H> Cluster<H> {
         self.wake_at(now + RELAY_KEEP, Wake::Key(key));
     }
 
-    fn relay_newest(&mut self, key: CallId, to: MemberId, now: Instant) {
+    fn relay_one(&mut self, key: CallId, to: MemberId, brought: &Brought, now: Instant) {
         if self.is_absent(to, key) {
             self.advance_lookup(key, now);
             return;
         }
         let stamp = self.ask_life(to, key, now);
+        let session = self.session(to, key);
         let Some(lookup) = self.lookups.get_mut(&key) else {
             return;
         };
-        lookup.step = Step::Relayed(to, stamp);
-        if let Some(newest) = lookup
-            .queue
-            .iter()
-            .last()
-            .map(|brought| relay(key, brought))
-        {
-            self.stats.relayed += 1;
-            self.send(to, key, Frame::Relay(newest));
-        }
+        lookup.step = Step::Relayed(Relayed { to, stamp, session });
+        self.stats.relayed += 1;
+        self.send(to, key, Frame::Relay(relay(key, brought)));
         self.wake_at(now + RELAY_KEEP, Wake::Key(key));
     }
 
@@ -432,13 +489,23 @@ impl<H> Cluster<H> {
         let Some(lookup) = self.lookups.get(&key) else {
             return;
         };
-        let pending = lookup
-            .asked
-            .iter()
-            .any(|member| !lookup.answered.contains(member) && !self.is_absent(*member, key));
-        if pending {
-            for member in lookup.asked.clone() {
+        let unanswered = lookup.asked.iter().copied();
+        let pending: SmallVec<[MemberId; 6]> = unanswered
+            .filter(|member| !lookup.answered.contains(member) && !self.is_absent(*member, key))
+            .collect();
+        if !pending.is_empty() {
+            // Questions and answers can be lost with a link.
+            let again = now.since(lookup.asked_at) >= ASK_AGAIN;
+            for member in pending {
                 self.watch(member, key);
+                if again {
+                    self.ask_life(member, key, now);
+                    self.send(member, key, Frame::Locate(Locate { key }));
+                }
+            }
+            if let Some(lookup) = self.lookups.get_mut(&key).filter(|_| again) {
+                lookup.asked_at = now;
+                self.wake_at(now + ASK_AGAIN, Wake::Key(key));
             }
             return;
         }
@@ -448,7 +515,7 @@ impl<H> Cluster<H> {
             Step::Everyone => return self.not_found(key, now),
             Step::Asking => {
                 if !self.everyone_tokens.take(now) {
-                    return self.not_found(key, now);
+                    return self.look_later(key, now);
                 }
                 self.view.live().map(|info| info.id).collect()
             }
@@ -474,28 +541,56 @@ impl<H> Cluster<H> {
             }
         }
         lookup.asked.extend(fresh.iter().copied());
+        lookup.asked_at = now;
         for member in &fresh {
             self.ask_life(*member, key, now);
             self.send(*member, key, Frame::Locate(Locate { key }));
         }
-        if fresh.is_empty() {
+        if fresh.iter().all(|member| self.is_absent(*member, key)) {
             self.ask_around(key, now);
+        } else {
+            self.wake_at(now + ASK_AGAIN, Wake::Key(key));
         }
     }
 
-    fn not_found(&mut self, key: CallId, now: Instant) {
-        let Some(lookup) = self.lookups.get_mut(&key) else {
-            return;
+    /// Whether nobody can know the call: those that did not say so are few enough to have been
+    /// covered by others' copies, and fell silent in front of us. A member that was never heard (we
+    /// have just started, or our links are not up) proves nothing; neither does asking in vain.
+    fn is_conclusive(&self, key: CallId) -> bool {
+        let Some(lookup) = self.lookups.get(&key) else {
+            return false;
         };
-        if lookup.known.is_some() {
-            // Somebody knew it once, so it may be on the move: quiet is safer than a 481.
-            let until = now + self.policy.silence;
+        let others = self.view.live().map(|info| info.id);
+        let (answered, unanswered): (SmallVec<[MemberId; 6]>, SmallVec<[MemberId; 6]>) = others
+            .filter(|member| *member != self.me)
+            .partition(|member| lookup.answered.contains(member));
+        let heard = |member: &MemberId| self.liveness.was_heard(self.peer(*member, key));
+        unanswered.is_empty()
+            || (!answered.is_empty()
+                && unanswered.len() < self.policy.copies
+                && unanswered.iter().all(heard))
+    }
+
+    /// Quiet is safer than a 481: the phone asks again, and so do we.
+    fn look_later(&mut self, key: CallId, now: Instant) {
+        let until = now + self.policy.silence;
+        if let Some(lookup) = self.lookups.get_mut(&key) {
             lookup.again();
             lookup.excluded.clear();
             lookup.step = Step::Paused(until);
             self.wake_at(until, Wake::Key(key));
-            return;
         }
+    }
+
+    fn not_found(&mut self, key: CallId, now: Instant) {
+        // Somebody knew it once, so it may be on the move; or too few have spoken.
+        let known = self.lookups.get(&key).is_some_and(|lookup| lookup.known.is_some());
+        if known || !self.is_conclusive(key) {
+            return self.look_later(key, now);
+        }
+        let Some(lookup) = self.lookups.get_mut(&key) else {
+            return;
+        };
         let queue = lookup.queue.take();
         self.lookups.remove(&key);
         if self.negative.len() >= NEGATIVE_MAX {
@@ -525,6 +620,7 @@ impl<H> Cluster<H> {
         match located.standing {
             Standing::Owner { ballot } => {
                 lookup.excluded.retain(|member| *member != from);
+                lookup.reported = None;
                 lookup.learn(ballot, None);
             }
             Standing::Copy {
@@ -536,7 +632,7 @@ impl<H> Cluster<H> {
                 let known = lookup.known.as_ref().map(|known| known.ballot);
                 if owner_silent && known == Some(ballot) {
                     // The holder's evidence decides the claim, so there is no need to gather ours.
-                    lookup.excluded.push(ballot.owner);
+                    lookup.reported = Some(ballot);
                 }
             }
             Standing::Unknown { .. } => {}
@@ -551,7 +647,7 @@ impl<H> Cluster<H> {
         let Some(lookup) = self.lookups.get_mut(&key) else {
             return;
         };
-        if !matches!(lookup.step, Step::Relayed(to, _) if to == from) {
+        if !matches!(lookup.step, Step::Relayed(relayed) if relayed.to == from) {
             return;
         }
         lookup.again();

@@ -26,6 +26,9 @@ pub struct Peer {
 const BACKOFF_MAX: u32 = 4;
 /// A false alarm is forgotten after this long without another.
 const BACKOFF_DECAY: Duration = Duration::from_secs(10);
+/// How many times `floor` a peer has that was never heard: links come up one after another when a
+/// node starts, and whoever takes all for silent serves alone.
+const UNHEARD: u32 = 20;
 /// Two asks within this span share one ping.
 const PING_SPACING: Duration = Duration::from_millis(1);
 /// How often in a row a late wake-up of our own is forgiven before the peer is found silent.
@@ -41,6 +44,8 @@ struct Pulse {
     pinged: Option<Instant>,
     /// Latest stamp of ours that came back.
     echo: Option<Instant>,
+    /// From this stamp to `echo` the peer can't have found us silent: no gap was long enough.
+    unbroken: Instant,
     silent: bool,
     rtt: Option<Duration>,
     alarms: u32,
@@ -78,6 +83,7 @@ impl Liveness {
             asked: None,
             pinged: None,
             echo: None,
+            unbroken: Instant::START,
             silent: false,
             rtt: None,
             alarms: 0,
@@ -92,6 +98,9 @@ impl Liveness {
     }
 
     fn silence(&self, pulse: &Pulse) -> Duration {
+        if pulse.heard.is_none() {
+            return self.floor * UNHEARD;
+        }
         self.base(pulse) * (1 << pulse.alarms.min(BACKOFF_MAX))
     }
 
@@ -127,19 +136,31 @@ impl Liveness {
 
     /// A stamp of ours came back.
     pub fn echoed(&mut self, peer: Peer, stamp: Instant, now: Instant) {
+        let floor = self.floor;
+        let base = self.pulses.get(&peer).map_or(floor, |pulse| self.base(pulse));
         let pulse = self.pulse(peer);
         if pulse.echo.is_some_and(|echo| echo >= stamp) || stamp > now {
             return;
+        }
+        // The peer heard us at `before` at the earliest and at `now` at the latest; had it found us
+        // silent in between, that took it a `silence` of its own, which is near enough ours.
+        let unbroken = pulse
+            .echo
+            .is_some_and(|before| now.since(before) < base / 4 * 3);
+        if !unbroken {
+            pulse.unbroken = stamp;
         }
         pulse.echo = Some(stamp);
         pulse.late = 0;
         if pulse.asked.is_some_and(|asked| asked <= stamp) {
             pulse.asked = pulse.pinged.filter(|pinged| *pinged > stamp);
         }
+        // A stall of either end is no round trip: it must not stretch `silence`, nor what counts as
+        // fresh beyond what the other end calls silent.
         let sample = now.since(stamp);
         pulse.rtt = Some(match pulse.rtt {
-            None => sample,
-            Some(rtt) => (rtt * 7 + sample) / 8,
+            None => sample.min(floor),
+            Some(rtt) => (rtt * 7 + sample.min(rtt * 2)) / 8,
         });
     }
 
@@ -154,6 +175,13 @@ impl Liveness {
     #[must_use]
     pub fn is_silent(&self, peer: Peer) -> bool {
         self.pulses.get(&peer).is_some_and(|pulse| pulse.silent)
+    }
+
+    /// Whether `peer` was ever heard.
+    #[must_use]
+    pub fn was_heard(&self, peer: Peer) -> bool {
+        let pulse = self.pulses.get(&peer);
+        pulse.is_some_and(|pulse| pulse.heard.is_some())
     }
 
     /// Whether `peer` has echoed a stamp at or after `since`.
@@ -174,6 +202,14 @@ impl Liveness {
                 .echo
                 .is_some_and(|echo| now.since(echo) < self.base(pulse) / 2)
         })
+    }
+
+    /// Rule 6: whether what the peer acknowledged at `stamp` still stands: it can't have found us
+    /// silent, and so promised anything to anybody, between then and now.
+    #[must_use]
+    pub fn attests(&self, peer: Peer, stamp: Instant, now: Instant) -> bool {
+        let pulse = self.pulses.get(&peer);
+        self.is_fresh(peer, now) && pulse.is_some_and(|pulse| stamp >= pulse.unbroken)
     }
 
     /// When a ping was last sent to `peer`.
@@ -254,6 +290,12 @@ mod tests {
         }
     }
 
+    fn heard_at_start() -> Liveness {
+        let mut liveness = Liveness::new(MS * 50);
+        liveness.heard(peer(), at(0));
+        liveness
+    }
+
     fn at(ms: u32) -> Instant {
         Instant::START + MS * ms
     }
@@ -268,7 +310,7 @@ mod tests {
 
     #[test]
     fn an_unanswered_ask_makes_silent_and_being_heard_ends_it() {
-        let mut liveness = Liveness::new(MS * 50);
+        let mut liveness = heard_at_start();
         assert_eq!(liveness.ask(peer(), at(100)), (at(100), true));
         assert_eq!(liveness.expire(at(149)), (vec![], vec![]));
         assert_eq!(liveness.expire(at(150)), (vec![peer()], vec![]));
@@ -292,12 +334,47 @@ mod tests {
     }
 
     #[test]
-    fn our_own_stall_is_not_held_against_a_peer() {
+    fn a_peer_never_heard_is_given_time() {
         let mut liveness = Liveness::new(MS * 50);
+        liveness.ask(peer(), at(0));
+        assert_eq!(liveness.next_deadline(), Some(at(1_000)));
+        assert!(!liveness.was_heard(peer()));
+    }
+
+    #[test]
+    fn a_stall_is_no_round_trip() {
+        let mut liveness = Liveness::new(MS * 50);
+        for ms in 0..20 {
+            liveness.ask(peer(), at(ms * 10));
+            liveness.echoed(peer(), at(ms * 10), at(ms * 10 + 1));
+        }
+        liveness.ask(peer(), at(1_000));
+        liveness.echoed(peer(), at(1_000), at(3_000));
+        assert!(liveness.rtt(peer()) < Some(MS * 2));
+    }
+
+    #[test]
+    fn our_own_stall_is_not_held_against_a_peer() {
+        let mut liveness = heard_at_start();
         liveness.ask(peer(), at(0));
         assert_eq!(liveness.expire(at(2_000)), (vec![], vec![peer()]));
         assert!(!liveness.is_silent(peer()));
         assert_eq!(liveness.expire(at(2_050)), (vec![peer()], vec![]));
+    }
+
+    #[test]
+    fn what_was_acknowledged_before_a_gap_does_not_stand_after_it() {
+        let mut liveness = Liveness::new(MS * 50);
+        for ms in [0, 20, 40] {
+            liveness.ask(peer(), at(ms));
+            liveness.echoed(peer(), at(ms), at(ms + 1));
+        }
+        assert!(liveness.attests(peer(), at(0), at(50)));
+        liveness.ask(peer(), at(90));
+        liveness.echoed(peer(), at(90), at(91));
+        assert!(liveness.is_fresh(peer(), at(92)));
+        assert!(!liveness.attests(peer(), at(40), at(92)));
+        assert!(liveness.attests(peer(), at(90), at(92)));
     }
 
     #[test]

@@ -15,9 +15,12 @@ mod look;
 pub mod membership;
 mod own;
 pub mod policy;
+mod release;
 mod replica;
 pub mod ring;
 pub mod stats;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
 pub use engine::{Cluster, Sabotage};

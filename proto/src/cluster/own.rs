@@ -14,7 +14,7 @@ use super::policy::AckPolicy;
 use crate::base::ids::{Ballot, CallId, MemberId, Version};
 use crate::base::limits::{CSEQ_LEASE, T1_X64};
 use crate::base::time::Instant;
-use crate::wire::{Ack, Frame, Members, Record, Release};
+use crate::wire::{Ack, Members, Record};
 
 /// Which outputs of a call wait for which version, by kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,7 @@ impl<H> Cluster<H> {
             acked: SmallVec::new(),
             committed: 0,
             change: None,
+            stray: Members::new(),
             gate: Gate::default(),
             queue: Queue::default(),
             ended_at: None,
@@ -206,7 +207,12 @@ impl<H> Cluster<H> {
         }
         for member in listed {
             let peer = self.peer(member, key);
-            self.lanes.entry(peer).or_default().want(key);
+            let lane = self.lanes.entry(peer).or_default();
+            lane.want(key);
+            if lane.session().is_none() {
+                // An ack is due all the same: no link for `silence` is silence.
+                self.liveness.ask(peer, now);
+            }
             self.watch(member, key);
         }
         self.advance_owned(key, now);
@@ -257,7 +263,7 @@ impl<H> Cluster<H> {
                 owner: me,
             } == owned.record.ballot;
             if present && owned.record.lists(peer.member) {
-                owned.ack(peer.member, sent.version);
+                owned.ack(peer.member, sent.version, Instant::from_nanos(ack.echo));
                 self.advance_owned(sent.key, now);
             }
         }
@@ -275,7 +281,7 @@ impl<H> Cluster<H> {
         tracing::debug!(?key, ?promised, "fenced");
         self.yield_to(key, promised, now);
         // Rule 15: if nobody comes out of that promise, the copy may be claimed like any other.
-        self.wake_at(now + self.policy.silence * 4, Wake::Key(key));
+        self.wake_at(now + self.orphan_after(), Wake::Key(key));
     }
 
     /// Rule 8: in one step the call is a plain copy; what was held is dropped, what was queued goes
@@ -328,8 +334,9 @@ impl<H> Cluster<H> {
             if self.is_absent(member, key) {
                 continue;
             }
-            let mut version = owned.acked(member).unwrap_or(0);
-            if version > 0 && !self.liveness.is_fresh(self.peer(member, key), now) {
+            let (mut version, stamp) = owned.acked_at(member).unwrap_or((0, now));
+            let peer = self.peer(member, key);
+            if version > 0 && !self.liveness.attests(peer, stamp, now) {
                 // An old ack may be older than a promise to somebody else: ask again.
                 if !stale.contains(&member) {
                     stale.push(member);
@@ -358,6 +365,18 @@ impl<H> Cluster<H> {
         (both, members.is_none() && old.is_none())
     }
 
+    /// The member's ack is too old to count. A tiny frame renews it, unless it was out of touch for
+    /// so long that it may have promised something since: then only the record's own ack will do.
+    fn ask_again(&mut self, member: MemberId, key: CallId, now: Instant) {
+        let peer = self.peer(member, key);
+        if self.liveness.is_fresh(peer, now) {
+            self.lanes.entry(peer).or_default().want(key);
+            self.watch(member, key);
+        } else {
+            self.ask_life(member, key, now);
+        }
+    }
+
     /// Looks again at what may leave, and at what follows from being committed.
     pub(super) fn advance_owned(&mut self, key: CallId, now: Instant) {
         let Some(owned) = self.owned(key) else { return };
@@ -376,7 +395,7 @@ impl<H> Cluster<H> {
         if waits || self.is_holding(key) {
             for member in listed {
                 if stale.contains(&member) {
-                    self.ask_life(member, key, now);
+                    self.ask_again(member, key, now);
                 } else {
                     self.watch(member, key);
                 }
@@ -498,28 +517,25 @@ impl<H> Cluster<H> {
         let Some(owned) = self.owned_mut(key) else {
             return;
         };
-        let Some(change) = owned.change.filter(|change| owned.committed >= *change) else {
+        if owned.change.is_none_or(|change| owned.committed < change) {
             return;
-        };
+        }
         owned.change = None;
+        // Those that leave were listed, and may have been sent records, up to here.
+        let latest = owned.record.version;
         let (ballot, members) = (owned.record.ballot, owned.record.members.clone());
+        let stray = std::mem::take(&mut owned.stray);
         let left: Members = std::mem::take(&mut owned.record.old)
             .into_iter()
+            .chain(stray)
             .filter(|old| !members.contains(old))
             .collect();
         self.bump(key, now);
         for member in left {
-            let release = Release {
-                key,
-                ballot,
-                version: change,
-            };
-            let peer = self.peer(member, key);
-            self.lanes
-                .entry(peer)
-                .or_default()
-                .say(Frame::Release(release));
+            self.release_copy(member, key, (ballot, latest), now);
         }
+        // Somebody may have come while one change at a time was under way.
+        self.repair(key, now);
     }
 
     pub(super) fn start_sweep(&mut self, now: Instant) {
@@ -564,19 +580,10 @@ impl<H> Cluster<H> {
         let (ballot, version) = (owned.record.ballot, owned.record.version);
         let listed: Members = owned.record.listed().collect();
         for member in listed {
-            let release = Release {
-                key,
-                ballot,
-                version,
-            };
-            let peer = self.peer(member, key);
-            self.lanes
-                .entry(peer)
-                .or_default()
-                .say(Frame::Release(release));
+            self.release_copy(member, key, (ballot, version), now);
         }
         self.entries.remove(&key);
-        self.had.insert(key);
+        self.had.insert(key, (ballot, version));
         self.effect(Effect::Yielded { key });
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! PROTOCOL.md rules 4, 11, 13, 18 and 21 are kept here. A replica never decides from absence.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::engine::{Cluster, Wake};
 use super::entry::{Copy, Entry, Role};
 use super::liveness::Peer;
-use crate::base::ids::{Ballot, CallId, MemberId};
+use crate::base::ids::{Ballot, CallId, MemberId, Version};
 use crate::base::time::Instant;
 use crate::wire::{
     Ack, Batch, Claim, Frame, Located, Promise, PromiseRecord, Record, Refusal, Refuse, Refused,
@@ -18,27 +18,32 @@ use crate::wire::{
 /// and a claim for it then finds the ring's word instead of ours.
 const REMEMBERED_MAX: usize = 65_536;
 
-/// Keys of copies that were here and were released.
+/// Up to where copies that were here have been released.
 #[derive(Debug, Default)]
 pub(super) struct Remembered {
-    keys: BTreeSet<CallId>,
+    marks: BTreeMap<CallId, (Ballot, Version)>,
     order: VecDeque<CallId>,
 }
 
 impl Remembered {
-    pub(super) fn insert(&mut self, key: CallId) {
-        if self.keys.insert(key) {
-            self.order.push_back(key);
+    pub(super) fn insert(&mut self, key: CallId, mark: (Ballot, Version)) {
+        match self.marks.get_mut(&key) {
+            Some(known) => *known = mark.max(*known),
+            None => {
+                self.marks.insert(key, mark);
+                self.order.push_back(key);
+            }
         }
         if self.order.len() > REMEMBERED_MAX
             && let Some(oldest) = self.order.pop_front()
         {
-            self.keys.remove(&oldest);
+            self.marks.remove(&oldest);
         }
     }
 
-    pub(super) fn contains(&self, key: CallId) -> bool {
-        self.keys.contains(&key)
+    /// Up to where copies of the call were released.
+    pub(super) fn mark(&self, key: CallId) -> Option<(Ballot, Version)> {
+        self.marks.get(&key).copied()
     }
 }
 
@@ -120,28 +125,42 @@ impl<H> Cluster<H> {
 
     /// Rule 18: positional; a copy above the mark stays.
     pub(super) fn on_release(&mut self, peer: Peer, release: Release, now: Instant) {
-        let Some(entry) = self.entries.get_mut(&release.key) else {
-            return;
-        };
+        let key = release.key;
         if peer.member != release.ballot.owner {
             return;
         }
+        // Whoever releases at a higher ballot owns the call: rule 8.
+        let fencing = !self.sabotage.no_fencing;
+        match self.entries.get(&key).map(|entry| &entry.role) {
+            Some(Role::Owned(owned)) if owned.record.ballot < release.ballot && fencing => {
+                self.stats.fenced += 1;
+                self.yield_to(key, release.ballot, now);
+            }
+            Some(Role::Claiming(claiming)) if claiming.ballot < release.ballot => {
+                self.abort_claim(key, release.ballot, now);
+            }
+            _ => {}
+        }
+        let Some(entry) = self.entries.get_mut(&key) else {
+            return;
+        };
         let mark = (release.ballot, release.version);
+        entry.promised = entry.promised.max(release.ballot);
         entry.released = Some(entry.released.map_or(mark, |known| known.max(mark)));
         let at_or_below = |record: &Record| record.rank() <= mark;
         if matches!(&entry.role, Role::Copy(copy) if at_or_below(&copy.record)) {
             // A replica that left keeps only the mark and its promise, and those not for ever.
             entry.role = Role::None;
             entry.since = now;
-            self.had.insert(release.key);
-            self.wake_at(now + crate::base::limits::T1_X64, Wake::Key(release.key));
+            self.had.insert(key, mark);
+            self.wake_at(now + crate::base::limits::T1_X64, Wake::Key(key));
         }
     }
 
     // ---- answering ------------------------------------------------------------------------
 
     pub(super) fn on_locate(&mut self, peer: Peer, key: CallId, now: Instant) {
-        let had = self.had.contains(key);
+        let had = self.had.mark(key).is_some();
         let standing = match self
             .entries
             .get(&key)
@@ -300,14 +319,17 @@ impl<H> Cluster<H> {
         ) {
             self.abort_claim(key, ballot, now);
         }
-        let had = self.had.contains(key);
+        let mark = self.had.mark(key);
         let entry = self.entries.entry(key).or_insert_with(|| Entry::new(now));
         entry.promised = entry.promised.max(ballot);
         let record = match &entry.role {
             Role::Copy(copy) => PromiseRecord::Known(copy.aged(now)),
             Role::Owned(owned) => PromiseRecord::Known(owned.aged(now)),
             Role::Claiming(claiming) => PromiseRecord::Known(claiming.copy.aged(now)),
-            Role::None => PromiseRecord::Unknown { had },
+            Role::None => match mark {
+                Some((ballot, version)) => PromiseRecord::Released { ballot, version },
+                None => PromiseRecord::Unknown,
+            },
         };
         if matches!(entry.role, Role::None) {
             entry.since = now;

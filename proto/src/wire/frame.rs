@@ -182,10 +182,15 @@ pub struct Promise {
 pub enum PromiseRecord {
     /// The copy, its age brought up to date.
     Known(Record),
-    /// No copy; `had` if there was one (rule 13).
-    Unknown {
-        /// There was one that was released.
-        had: bool,
+    /// No copy.
+    Unknown,
+    /// No copy any more: copies up to this position were released, so one that is not above it is
+    /// obsolete (rule 13).
+    Released {
+        /// Up to this ballot
+        ballot: Ballot,
+        /// and this version.
+        version: Version,
     },
 }
 

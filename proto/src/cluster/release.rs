@@ -1,0 +1,93 @@
+//! Releases: telling members that their copies may go, until they have heard it.
+//!
+//! PROTOCOL.md rules 17, 18 and 20. A release that is lost leaves a copy that nobody updates; when
+//! everybody it names is gone it would be claimed, and an ended call would rise. So a release is said
+//! in every session until a later stamp of ours comes back: lanes keep their order.
+
+use std::collections::BTreeMap;
+
+use super::engine::Cluster;
+use super::liveness::Peer;
+use crate::base::ids::{Ballot, CallId, MemberId, Version};
+use crate::base::time::Instant;
+use crate::wire::{Frame, Release};
+
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    ballot: Ballot,
+    version: Version,
+    /// In which session it was said, and when.
+    said: Option<(u64, Instant)>,
+}
+
+/// Releases that have not been heard for sure.
+#[derive(Debug, Default)]
+pub(super) struct Releases(BTreeMap<Peer, BTreeMap<CallId, Due>>);
+
+impl Releases {
+    /// Whether somebody has yet to hear one.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// A member is gone, and its copies with it.
+    pub(super) fn forget(&mut self, member: MemberId) {
+        self.0.retain(|peer, _| peer.member != member);
+    }
+
+    /// Everything said in this session before `echo` has been heard.
+    pub(super) fn echoed(&mut self, peer: Peer, session: u64, echo: Instant) {
+        let Some(due) = self.0.get_mut(&peer) else {
+            return;
+        };
+        due.retain(|_, due| {
+            due.said
+                .is_none_or(|(said_in, at)| said_in != session || at >= echo)
+        });
+        if due.is_empty() {
+            self.0.remove(&peer);
+        }
+    }
+}
+
+impl<H> Cluster<H> {
+    /// `member` may drop its copy of `key`, up to this position.
+    pub(super) fn release_copy(
+        &mut self,
+        member: MemberId,
+        key: CallId,
+        (ballot, version): (Ballot, Version),
+        now: Instant,
+    ) {
+        if member == self.me || self.view.is_gone(member) {
+            return;
+        }
+        let peer = self.peer(member, key);
+        let due = Due {
+            ballot,
+            version,
+            said: None,
+        };
+        self.releases.0.entry(peer).or_default().insert(key, due);
+        self.say_releases(peer, now);
+    }
+
+    /// Says what has not been said in the present session.
+    pub(super) fn say_releases(&mut self, peer: Peer, now: Instant) {
+        let lane = self.lanes.entry(peer).or_default();
+        let (Some(session), Some(due)) = (lane.session(), self.releases.0.get_mut(&peer)) else {
+            return;
+        };
+        for (key, due) in due {
+            if due.said.is_some_and(|(said_in, _)| said_in == session) {
+                continue;
+            }
+            due.said = Some((session, now));
+            lane.say(Frame::Release(Release {
+                key: *key,
+                ballot: due.ballot,
+                version: due.version,
+            }));
+        }
+    }
+}

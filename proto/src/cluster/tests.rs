@@ -1,0 +1,20 @@
+//! The cluster room alone under a simulated fabric: every frame is encoded and decoded, time is
+//! virtual, all chance flows from one seed, and a judge holds what PROTOCOL.md section 1 promises.
+//!
+//! No SIP here and no membership: calls are logs of steps, views are made by hand.
+//!
+//! | file | what |
+//! |---|---|
+//! | `world` | nodes, events, clocks, faults |
+//! | `net` | links, lanes, cuts: what the fabric may do to frames |
+//! | `judge` | the invariants |
+//! | `script` | phones and faults drawn from a seed |
+//! | `fuzz` | many seeds, and the rules broken on purpose |
+//! | `rules` | one test per rule, by number |
+
+mod fuzz;
+mod judge;
+mod net;
+mod rules;
+mod script;
+mod world;

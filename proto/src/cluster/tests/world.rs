@@ -1,0 +1,816 @@
+//! Nodes, their clocks, and everything that happens to them, in the order of virtual time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rand::RngExt as _;
+
+use super::judge::{Judge, Log, Told};
+use super::net::{Net, Parcel};
+use crate::base::ids::{CallId, Incarnation, MemberId, NodeId};
+use crate::base::rng::{Rng, fork, from_seed};
+use crate::base::time::{Duration, Instant};
+use crate::cluster::effect::Effect;
+use crate::cluster::entry::{Role, Stage};
+use crate::cluster::liveness::Peer;
+use crate::cluster::policy::{AckPolicy, Replication};
+use crate::cluster::view::{MemberInfo, MemberState, Metadata, View};
+use crate::cluster::{Cluster, Sabotage};
+use crate::wire::{self, Message};
+
+pub(super) const MS: Duration = Duration::from_millis(1);
+
+/// A step that ends its call has this bit.
+pub(super) const END: u64 = 1 << 63;
+
+/// What can happen to a node, at a time.
+#[derive(Clone, Debug)]
+pub(super) enum Event {
+    Frame(Parcel),
+    LinkUp(MemberId, u64),
+    LinkDown(MemberId, u64),
+    /// It learns what membership says of a member.
+    Learn(MemberId, MemberState),
+    /// A phone's message arrives.
+    Bring(CallId, u64, Option<u16>),
+}
+
+#[derive(Debug)]
+enum Due {
+    Node(usize, MemberId, Event),
+    Link(usize, usize),
+    Resume(usize, MemberId, Instant),
+    Mend(usize, usize),
+    Script(usize),
+}
+
+pub(super) struct Node {
+    pub(super) member: MemberId,
+    pub(super) cluster: Option<Cluster<Told>>,
+    pub(super) logs: BTreeMap<CallId, Log>,
+    /// Node time minus world time: clocks have nothing in common.
+    skew: Duration,
+    pub(super) paused: bool,
+    paused_at: Instant,
+    backlog: Vec<Event>,
+    sessions: BTreeMap<MemberId, u64>,
+    /// Members it ever had a link to.
+    met: BTreeSet<MemberId>,
+    beliefs: BTreeMap<NodeId, (MemberId, MemberState)>,
+    epoch: u64,
+    silent: BTreeSet<Peer>,
+    /// Paused until then, or lately: others may find it silent at no extra cost.
+    lame_until: Instant,
+}
+
+/// An answer at a phone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Told,
+    NotFound,
+}
+
+pub(super) struct World {
+    pub(super) now: Instant,
+    pub(super) rng: Rng,
+    pub(super) nodes: Vec<Node>,
+    pub(super) net: Net,
+    pub(super) judge: Judge,
+    pub(super) policy: Replication,
+    sabotage: Sabotage,
+    due: BTreeMap<(Instant, u64), Due>,
+    next_due: u64,
+    /// Faults since everything was last repaired.
+    pub(super) faults: BTreeSet<String>,
+    /// Answers by step, with the time they came.
+    pub(super) answers: BTreeMap<u64, (Answer, Instant)>,
+    /// Wake-ups of the script.
+    pub(super) woken: Vec<usize>,
+    pub(super) verbose: bool,
+    pub(super) trace: Vec<(Instant, Option<CallId>, String)>,
+    pub(super) events: u64,
+    same_instant: u32,
+}
+
+impl World {
+    pub(super) fn new(count: usize, policy: Replication, seed: u64, sabotage: Sabotage) -> Self {
+        let mut bytes = [7; 32];
+        bytes[..8].copy_from_slice(&seed.to_be_bytes());
+        let mut world = Self {
+            now: Instant::START,
+            rng: from_seed(bytes),
+            nodes: Vec::new(),
+            net: Net::new(MS * 2, 30),
+            judge: Judge::default(),
+            policy,
+            sabotage,
+            due: BTreeMap::new(),
+            next_due: 0,
+            faults: BTreeSet::new(),
+            answers: BTreeMap::new(),
+            woken: Vec::new(),
+            verbose: false,
+            trace: Vec::new(),
+            events: 0,
+            same_instant: 0,
+        };
+        for nth in 0..count {
+            let member = MemberId {
+                node: NodeId::of(&format!("node{nth}")),
+                incarnation: Incarnation { number: 0, boot: 0 },
+            };
+            world.nodes.push(Node {
+                member,
+                cluster: None,
+                logs: BTreeMap::new(),
+                skew: Duration::ZERO,
+                paused: false,
+                paused_at: Instant::START,
+                backlog: Vec::new(),
+                sessions: BTreeMap::new(),
+                met: BTreeSet::new(),
+                beliefs: BTreeMap::new(),
+                epoch: 0,
+                silent: BTreeSet::new(),
+                lame_until: Instant::START,
+            });
+        }
+        for nth in 0..count {
+            world.start(nth, Duration::ZERO);
+        }
+        world.run_for(MS * 300);
+        world
+    }
+
+    /// How many faults at once the policy stands (PROTOCOL.md section 1).
+    pub(super) fn budget(&self) -> usize {
+        match self.policy.ack {
+            AckPolicy::None => 0,
+            AckPolicy::One => 1,
+            AckPolicy::All => self.policy.copies - 1,
+        }
+    }
+
+    // ---- time -----------------------------------------------------------------------------
+
+    fn at(&mut self, at: Instant, due: Due) {
+        self.next_due += 1;
+        self.due.insert((at.max(self.now), self.next_due), due);
+    }
+
+    pub(super) fn event(&mut self, nth: usize, after: Duration, event: Event) {
+        let member = self.nodes[nth].member;
+        self.at(self.now + after, Due::Node(nth, member, event));
+    }
+
+    pub(super) fn wake_script(&mut self, after: Duration, nth: usize) {
+        self.at(self.now + after, Due::Script(nth));
+    }
+
+    fn node_now(&self, nth: usize) -> Instant {
+        self.now + self.nodes[nth].skew
+    }
+
+    fn next_timeout(&self) -> Option<(Instant, usize)> {
+        let nodes = self.nodes.iter().enumerate();
+        nodes
+            .filter(|(_, node)| !node.paused)
+            .filter_map(|(nth, node)| {
+                let deadline = node.cluster.as_ref()?.next_deadline()?;
+                Some((deadline - node.skew, nth))
+            })
+            .min()
+    }
+
+    /// Does the next thing, if it is due by `until`.
+    pub(super) fn step(&mut self, until: Instant) -> bool {
+        let due = self.due.first_key_value().map(|((at, _), _)| *at);
+        let timeout = self.next_timeout();
+        let next = [due, timeout.map(|(at, _)| at)].into_iter().flatten().min();
+        let Some(next) = next.filter(|next| *next <= until) else {
+            return false;
+        };
+        if next > self.now {
+            self.same_instant = 0;
+            self.now = next;
+        }
+        self.same_instant += 1;
+        assert!(self.same_instant < 5_000, "the cluster spins at {:?}", self.now);
+        self.events += 1;
+        match timeout {
+            Some((at, nth)) if due.is_none_or(|due| at < due) => {
+                let now = self.node_now(nth);
+                if let Some(cluster) = &mut self.nodes[nth].cluster {
+                    cluster.on_timeout(now);
+                }
+                self.drain(nth);
+            }
+            _ => {
+                if let Some((_, due)) = self.due.pop_first() {
+                    self.happen(due);
+                }
+            }
+        }
+        true
+    }
+
+    pub(super) fn run_for(&mut self, span: Duration) {
+        let until = self.now + span;
+        while self.step(until) {}
+        self.now = until;
+    }
+
+    /// Runs until `done`, at most for `span`; returns whether it was.
+    pub(super) fn run_until(&mut self, span: Duration, done: impl Fn(&Self) -> bool) -> bool {
+        let until = self.now + span;
+        loop {
+            if done(self) {
+                return true;
+            }
+            if !self.step(until) {
+                self.now = until;
+                return done(self);
+            }
+        }
+    }
+
+    fn happen(&mut self, due: Due) {
+        match due {
+            Due::Node(nth, member, event) => {
+                let node = &mut self.nodes[nth];
+                if node.member != member || node.cluster.is_none() {
+                    if let Event::Bring(..) = event {
+                        self.note(None, || format!("node{nth} is down; a message is lost"));
+                    }
+                } else if node.paused {
+                    node.backlog.push(event);
+                } else {
+                    self.give(nth, event);
+                }
+            }
+            Due::Link(one, other) => self.link(one, other),
+            Due::Resume(nth, member, since) => {
+                let node = &self.nodes[nth];
+                if (node.member, node.paused_at) == (member, since) {
+                    self.resume(nth);
+                }
+            }
+            Due::Mend(from, to) => self.mend(from, to),
+            Due::Script(nth) => self.woken.push(nth),
+        }
+    }
+
+    // ---- inputs of a node -----------------------------------------------------------------
+
+    fn give(&mut self, nth: usize, event: Event) {
+        let now = self.node_now(nth);
+        let node = &mut self.nodes[nth];
+        let Some(cluster) = &mut node.cluster else {
+            return;
+        };
+        match event {
+            Event::Frame(parcel) => {
+                if node.sessions.get(&parcel.from) != Some(&parcel.session) {
+                    let line = || format!("node{nth}: the link of {parcel:?} is gone");
+                    self.note(None, line);
+                    return;
+                }
+                let (address, frame) = wire::decode(&parcel.bytes).expect("a frame of ours");
+                if self.verbose {
+                    let line = format!("node{nth} <- {:?} {frame:?}", parcel.from);
+                    let key = key_of(&frame);
+                    self.trace.push((self.now, key, line));
+                }
+                cluster.on_frame(parcel.from, parcel.session, address, frame, now);
+            }
+            Event::LinkUp(member, session) => {
+                node.sessions.insert(member, session);
+                node.met.insert(member);
+                cluster.on_link_up(member, session, 1, now);
+            }
+            Event::LinkDown(member, session) => {
+                if node.sessions.get(&member) == Some(&session) {
+                    node.sessions.remove(&member);
+                }
+                cluster.on_link_down(member, session, now);
+            }
+            Event::Learn(member, state) => {
+                let known = node.beliefs.get(&member.node).copied();
+                let news = known.is_none_or(|(old, was)| {
+                    (old.incarnation, was) < (member.incarnation, state)
+                });
+                if !news {
+                    return;
+                }
+                node.beliefs.insert(member.node, (member, state));
+                node.epoch += 1;
+                let view = Arc::new(view_of(node.epoch, node.member, &node.beliefs));
+                cluster.on_view(view, now);
+            }
+            Event::Bring(key, step, hint) => {
+                let body = Bytes::copy_from_slice(&step.to_be_bytes());
+                let message = Message::Signal {
+                    asker: node.member,
+                    shard: 0,
+                    ask: step,
+                    body,
+                };
+                cluster.bring(key, hint, message, now);
+                self.note(Some(key), || format!("node{nth}: brought step {step:x}"));
+            }
+        }
+        self.drain(nth);
+    }
+
+    /// Carries out what a node wants done.
+    fn drain(&mut self, nth: usize) {
+        let now = self.node_now(nth);
+        self.count_suspicions(nth);
+        while let Some(effect) = self.nodes[nth]
+            .cluster
+            .as_mut()
+            .and_then(|cluster| cluster.poll_effect(now))
+        {
+            self.carry_out(nth, effect);
+        }
+        self.count_suspicions(nth);
+    }
+
+    fn carry_out(&mut self, nth: usize, effect: Effect<Told>) {
+        let node = &mut self.nodes[nth];
+        let from = node.member;
+        match effect {
+            Effect::Frame { to, address, frame } => {
+                assert_ne!(to, from, "a frame to itself: {frame:?}");
+                let target = self.nodes.iter().position(|node| node.member == to);
+                let session = self.nodes[nth].sessions.get(&to).copied();
+                let (Some(target), Some(session)) = (target, session) else {
+                    let key = key_of(&frame);
+                    self.note(key, || format!("node{nth} has no link to {to:?}: {frame:?} is lost"));
+                    return;
+                };
+                let bytes = wire::encode(address, &frame);
+                assert_eq!(wire::decode(&bytes), Ok((address, frame)));
+                let parcel = Parcel {
+                    from,
+                    to,
+                    session,
+                    bytes,
+                };
+                self.post((nth, target), parcel);
+            }
+            Effect::Release { key, output, .. } => {
+                self.note(Some(key), || format!("node{nth}: TELLS {output:?}"));
+                self.answers
+                    .entry(output.step)
+                    .or_insert((Answer::Told, self.now));
+                self.judge.told(key, output);
+            }
+            Effect::Drop { key, output } => {
+                self.note(Some(key), || format!("node{nth}: drops {output:?}"));
+            }
+            Effect::Deliver { key, message } => {
+                let Message::Signal { ask, .. } = message else {
+                    unreachable!("the harness sends signals only");
+                };
+                self.perform(nth, key, ask);
+            }
+            Effect::Activated { key, record, .. } => {
+                assert_eq!(record.ballot.owner, from);
+                let log = Log::from_bytes(&record.state);
+                self.note(Some(key), || format!("node{nth}: ACTIVATED {record:?}"));
+                self.judge.activated(key, record.ballot, &log);
+                self.nodes[nth].logs.insert(key, log);
+            }
+            Effect::Yielded { key } => {
+                node.logs.remove(&key);
+                self.note(Some(key), || format!("node{nth}: yields"));
+            }
+            Effect::NotFound { key, message } => {
+                let Message::Signal { ask, .. } = message else {
+                    unreachable!("the harness sends signals only");
+                };
+                self.note(Some(key), || format!("node{nth}: NOT FOUND {ask:x}"));
+                self.answers.entry(ask).or_insert((Answer::NotFound, self.now));
+                if self.judge.believes_alive(key) {
+                    let what = format!("node{nth} does not find a call that phones believe in");
+                    self.judge.accuse(key, what);
+                }
+            }
+            Effect::Egress(_) | Effect::SignalAnswer(_) => {}
+        }
+    }
+
+    /// The tiny application: every message is a step, counted once, answered when it is safe.
+    fn perform(&mut self, nth: usize, key: CallId, step: u64) {
+        let now = self.node_now(nth);
+        let node = &mut self.nodes[nth];
+        let Some(cluster) = &mut node.cluster else {
+            return;
+        };
+        let Some(log) = node.logs.get_mut(&key) else {
+            self.judge
+                .accuse(key, format!("delivered to node{nth}, which does not run the call"));
+            return;
+        };
+        if !log.ended && !log.steps.contains(&step) {
+            log.steps.push(step);
+            log.ended = step & END != 0;
+            cluster.changed(key, log.to_bytes(), log.ended, now);
+        }
+        let ballot = cluster
+            .owned(key)
+            .map(|owned| owned.record.ballot)
+            .unwrap_or_default();
+        let told = Told {
+            ballot,
+            step,
+            log: log.clone(),
+        };
+        cluster.hold(key, told, false, now);
+        self.note(Some(key), || format!("node{nth}: performs {step:x}"));
+    }
+
+    /// A call is born at a node; `step` is its first.
+    pub(super) fn birth(&mut self, nth: usize, key: CallId, step: u64) {
+        let now = self.node_now(nth);
+        let node = &mut self.nodes[nth];
+        let Some(cluster) = node.cluster.as_mut().filter(|_| !node.paused) else {
+            return;
+        };
+        cluster.born(key, now);
+        node.logs.insert(key, Log::default());
+        self.note(Some(key), || format!("node{nth}: born"));
+        self.perform(nth, key, step);
+        self.drain(nth);
+    }
+
+    // ---- the fabric -----------------------------------------------------------------------
+
+    fn post(&mut self, (from, to): (usize, usize), parcel: Parcel) {
+        let arrivals = self
+            .net
+            .arrivals((from, to), &parcel, self.now, &mut self.rng);
+        for at in arrivals {
+            let event = Event::Frame(parcel.clone());
+            self.at(at, Due::Node(to, parcel.to, event));
+        }
+    }
+
+    fn link(&mut self, one: usize, other: usize) {
+        let up = |node: &Node| node.cluster.is_some();
+        if self.net.session(one, other).is_some()
+            || !up(&self.nodes[one])
+            || !up(&self.nodes[other])
+        {
+            return;
+        }
+        if self.net.is_cut(one, other) || self.net.is_cut(other, one) {
+            self.at(self.now + MS * 20, Due::Link(one, other));
+            return;
+        }
+        let session = self.net.establish(one, other, self.now + MS);
+        for (at, peer) in [(one, other), (other, one)] {
+            let member = self.nodes[peer].member;
+            self.event(at, MS, Event::LinkUp(member, session));
+        }
+    }
+
+    /// The link breaks; both ends notice, and make a new one.
+    pub(super) fn reset(&mut self, one: usize, other: usize) {
+        let Some(session) = self.net.reset(one, other) else {
+            return;
+        };
+        let mut latest = Duration::ZERO;
+        for (at, peer) in [(one, other), (other, one)] {
+            let after = self.net.delay(&mut self.rng);
+            latest = latest.max(after);
+            let member = self.nodes[peer].member;
+            self.event(at, after, Event::LinkDown(member, session));
+        }
+        let after = latest + self.net.delay(&mut self.rng);
+        self.at(self.now + after, Due::Link(one, other));
+        self.note(None, || format!("link {one}-{other} reset"));
+    }
+
+    // ---- faults ---------------------------------------------------------------------------
+
+    /// A node starts in a new life; the others hear of it after `news` at most.
+    pub(super) fn start(&mut self, nth: usize, news: Duration) {
+        let skew = Duration::from_micros(self.rng.random_range(0..50_000_000));
+        let rng = fork(&mut self.rng);
+        let boot = self.rng.random_range(1..u32::MAX);
+        // It joined before it serves: the others are known, links are not up.
+        let others: Vec<MemberId> = (0..self.nodes.len())
+            .filter(|peer| *peer != nth && self.nodes[*peer].cluster.is_some())
+            .map(|peer| self.nodes[peer].member)
+            .collect();
+        let node = &mut self.nodes[nth];
+        node.member.incarnation = Incarnation {
+            number: node.member.incarnation.number + 1,
+            boot,
+        };
+        node.skew = skew;
+        node.paused = false;
+        node.beliefs.clear();
+        node.sessions.clear();
+        node.met.clear();
+        node.silent.clear();
+        let member = node.member;
+        node.beliefs.insert(member.node, (member, MemberState::Alive));
+        for other in others {
+            node.beliefs.insert(other.node, (other, MemberState::Alive));
+        }
+        let view = Arc::new(view_of(0, member, &node.beliefs));
+        let mut cluster = Cluster::new(view, 0, self.policy.clone(), rng);
+        cluster.sabotage(self.sabotage);
+        node.cluster = Some(cluster);
+        self.note(None, || format!("node{nth} starts as {member:?}"));
+        let most = u64::try_from(news.as_micros()).unwrap_or(0) + 1_000;
+        for peer in 0..self.nodes.len() {
+            if peer == nth || self.nodes[peer].cluster.is_none() {
+                continue;
+            }
+            let after = Duration::from_micros(self.rng.random_range(500..most));
+            self.event(peer, after, Event::Learn(member, MemberState::Alive));
+            let after = Duration::from_micros(self.rng.random_range(500..most));
+            self.at(self.now + after + MS * 2, Due::Link(nth, peer));
+        }
+    }
+
+    /// A node dies at once; the others hear it from membership between `down` and twice that.
+    pub(super) fn crash(&mut self, nth: usize, down: Duration) {
+        let member = self.nodes[nth].member;
+        if self.nodes[nth].cluster.take().is_none() {
+            return;
+        }
+        self.fault(format!("crash {member:?}"));
+        let node = &mut self.nodes[nth];
+        node.logs.clear();
+        node.backlog.clear();
+        for peer in 0..self.nodes.len() {
+            if peer == nth {
+                continue;
+            }
+            let after = down + down.mul_f64(self.rng.random_range(0.0..1.0));
+            self.event(peer, after, Event::Learn(member, MemberState::Down));
+            if let Some(session) = self.net.reset(nth, peer) {
+                let after = down.mul_f64(self.rng.random_range(0.0..1.0));
+                self.event(peer, after, Event::LinkDown(member, session));
+            }
+        }
+    }
+
+    /// A node stands still for `span`; what arrives waits.
+    pub(super) fn pause(&mut self, nth: usize, span: Duration) {
+        let member = self.nodes[nth].member;
+        if self.nodes[nth].cluster.is_none() || self.nodes[nth].paused {
+            return;
+        }
+        self.fault(format!("pause {member:?}"));
+        self.nodes[nth].paused = true;
+        self.nodes[nth].lame_until = self.now + span + MS * 400;
+        self.nodes[nth].paused_at = self.now;
+        self.at(self.now + span, Due::Resume(nth, member, self.now));
+    }
+
+    fn resume(&mut self, nth: usize) {
+        let node = &mut self.nodes[nth];
+        if !std::mem::take(&mut node.paused) {
+            return;
+        }
+        let backlog = std::mem::take(&mut node.backlog);
+        self.note(None, || format!("node{nth} resumes"));
+        // Whether timers or sockets come first is the scheduler's choice.
+        if self.rng.random_range(0..2) == 0 {
+            let now = self.node_now(nth);
+            if let Some(cluster) = &mut self.nodes[nth].cluster {
+                cluster.on_timeout(now);
+            }
+            self.drain(nth);
+        }
+        for event in backlog {
+            self.give(nth, event);
+        }
+    }
+
+    /// Nothing gets from one node to another until it is mended.
+    pub(super) fn cut(&mut self, from: usize, to: usize, span: Duration) {
+        self.net.cut(from, to);
+        self.note(None, || format!("cut {from}->{to} for {span:?}"));
+        self.at(self.now + span, Due::Mend(from, to));
+    }
+
+    fn mend(&mut self, from: usize, to: usize) {
+        self.note(None, || format!("mend {from}->{to}"));
+        for parcel in self.net.mend(from, to) {
+            if self.nodes[to].member == parcel.to {
+                self.post((from, to), parcel);
+            }
+        }
+    }
+
+    fn fault(&mut self, what: String) {
+        self.note(None, || format!("FAULT {what}"));
+        self.faults.insert(what);
+        if self.faults.len() > self.budget() && !self.judge.over_budget {
+            self.judge.over_budget = true;
+            self.note(None, || "over budget".into());
+        }
+    }
+
+    /// A live node that another holds for silent is a fault too.
+    fn count_suspicions(&mut self, nth: usize) {
+        let Some(cluster) = &self.nodes[nth].cluster else {
+            return;
+        };
+        let silent: BTreeSet<Peer> = cluster.liveness.silent().collect();
+        if silent == self.nodes[nth].silent {
+            return;
+        }
+        let fresh: Vec<Peer> = silent.difference(&self.nodes[nth].silent).copied().collect();
+        let node = &mut self.nodes[nth];
+        node.silent = silent;
+        for peer in fresh {
+            if !self.nodes[nth].met.contains(&peer.member) {
+                continue; // links come up one by one; nobody is at fault for that
+            }
+            self.note(None, || format!("node{nth} finds {:?} silent", peer.member));
+            let mistaken = self.nodes.iter().any(|node| {
+                let alive = node.cluster.is_some() && node.member == peer.member;
+                alive && !node.paused && node.lame_until < self.now
+            });
+            // A node that was paused itself should know better: its mistakes cost no budget.
+            if mistaken && self.nodes[nth].lame_until < self.now {
+                let by = self.nodes[nth].member;
+                self.fault(format!("{by:?} finds {:?} silent", peer.member));
+            }
+        }
+    }
+
+    // ---- what the tests ask ---------------------------------------------------------------
+
+    pub(super) fn note(&mut self, key: Option<CallId>, line: impl FnOnce() -> String) {
+        if self.verbose {
+            self.trace.push((self.now, key, line()));
+        }
+    }
+
+    pub(super) fn is_up(&self, nth: usize) -> bool {
+        self.nodes[nth].cluster.is_some() && !self.nodes[nth].paused
+    }
+
+    pub(super) fn up(&self) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|nth| self.is_up(*nth)).collect()
+    }
+
+    pub(super) fn cluster(&mut self, nth: usize) -> &mut Cluster<Told> {
+        self.nodes[nth].cluster.as_mut().expect("the node is up")
+    }
+
+    pub(super) fn index(&self, member: MemberId) -> usize {
+        self.nodes
+            .iter()
+            .position(|node| node.member == member)
+            .expect("a member of this life")
+    }
+
+    /// The nodes that run the call, not only claim it.
+    pub(super) fn owners(&self, key: CallId) -> Vec<usize> {
+        let active = |nth: &usize| {
+            let cluster = self.nodes[*nth].cluster.as_ref();
+            cluster
+                .and_then(|cluster| cluster.owned(key))
+                .is_some_and(|owned| owned.stage != Stage::Activating)
+        };
+        (0..self.nodes.len()).filter(active).collect()
+    }
+
+    /// The nodes that the owner's record lists, and that live.
+    pub(super) fn replicas(&self, key: CallId) -> Vec<usize> {
+        let owner = self.owners(key);
+        let owned = owner
+            .first()
+            .and_then(|nth| self.nodes[*nth].cluster.as_ref()?.owned(key));
+        let members = owned.map(|owned| owned.record.members.clone());
+        members
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|member| self.nodes.iter().position(|node| node.member == *member))
+            .collect()
+    }
+
+    /// Whether the call has one owner and all the copies it should have, all up to date.
+    pub(super) fn is_settled(&self, key: CallId) -> bool {
+        let owners = self.owners(key);
+        let [owner] = owners[..] else { return false };
+        let Some(cluster) = self.nodes[owner].cluster.as_ref() else {
+            return false;
+        };
+        let Some(owned) = cluster.owned(key) else {
+            return false;
+        };
+        let up = |member: &MemberId| {
+            let mut nodes = self.nodes.iter();
+            nodes.any(|node| node.member == *member && node.cluster.is_some() && !node.paused)
+        };
+        owned.change.is_none()
+            && self.holders(key) == owned.record.members.len() + 1
+            && owned.record.old.is_empty()
+            && owned.record.members.len() + 1 == self.policy.copies.min(self.nodes.len())
+            && owned.record.members.iter().all(up)
+            && owned.record.members.iter().all(|member| {
+                owned.acked(*member) == Some(owned.record.version)
+            })
+    }
+
+    /// Who is what to the call, in words.
+    pub(super) fn describe(&self, key: CallId) -> String {
+        let nodes = self.nodes.iter().enumerate();
+        let lines = nodes.map(|(nth, node)| {
+            let Some(cluster) = &node.cluster else {
+                return format!("node{nth} is down");
+            };
+            let entry = cluster.entries.get(&key);
+            let what = match entry.map(|entry| &entry.role) {
+                None => "knows nothing".into(),
+                Some(Role::None) => "holds a promise".into(),
+                Some(Role::Copy(copy)) => format!("holds a copy of {:?}", copy.record),
+                Some(Role::Claiming(claiming)) => format!("claims {claiming:?}"),
+                Some(Role::Owned(owned)) => format!(
+                    "owns {:?} {:?}, acked {:?}, change {:?}, committed {}",
+                    owned.stage, owned.record, owned.acked, owned.change, owned.committed
+                ),
+            };
+            format!("node{nth} {:?} {what}; silent to it: {:?}", node.member, node.silent)
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// Everything told is owned and replicated as it should be; faults so far are over.
+    pub(super) fn is_repaired(&self) -> bool {
+        self.nodes.iter().all(|node| node.cluster.is_some() && !node.paused)
+            && self.nodes.iter().all(|node| node.silent.is_empty())
+            && self.judge.living().iter().all(|key| self.is_settled(*key))
+    }
+
+    /// How many nodes hold anything of the call.
+    pub(super) fn holders(&self, key: CallId) -> usize {
+        let holds = |node: &&Node| {
+            let cluster = node.cluster.as_ref();
+            cluster
+                .and_then(|cluster| cluster.entries.get(&key))
+                .is_some_and(|entry| !matches!(entry.role, Role::None))
+        };
+        self.nodes.iter().filter(holds).count()
+    }
+
+    /// The trace, of one call if one is named.
+    pub(super) fn story(&self, key: Option<CallId>) -> String {
+        let lines = self.trace.iter().filter(|(_, about, _)| {
+            key.is_none() || about.is_none() || *about == key
+        });
+        lines
+            .map(|(at, _, line)| format!("{at:?} {line}\n"))
+            .collect()
+    }
+}
+
+fn key_of(frame: &wire::Frame) -> Option<CallId> {
+    use wire::Frame;
+    match frame {
+        Frame::Batch(batch) => batch.records.first().map(|record| record.key),
+        Frame::Release(release) => Some(release.key),
+        Frame::Locate(locate) => Some(locate.key),
+        Frame::Located(located) => Some(located.key),
+        Frame::TakeOver(take_over) => Some(take_over.key),
+        Frame::Claim(claim) => Some(claim.key),
+        Frame::Promise(promise) => Some(promise.key),
+        Frame::Refuse(refuse) => Some(refuse.key),
+        Frame::Relay(relay) => Some(relay.key),
+        Frame::NotOwner(not_owner) => Some(not_owner.key),
+        // Pings are noise in a story.
+        Frame::Ping(_) | Frame::Pong(_) => Some(CallId::default()),
+        Frame::Ack(ack) if ack.refused.is_empty() => Some(CallId::default()),
+        Frame::Ack(ack) => ack.refused.first().map(|refused| refused.key),
+        Frame::Egress(_) | Frame::SignalAnswer(_) => None,
+    }
+}
+
+fn view_of(
+    epoch: u64,
+    me: MemberId,
+    beliefs: &BTreeMap<NodeId, (MemberId, MemberState)>,
+) -> View {
+    let members = beliefs.values().map(|(id, state)| MemberInfo {
+        id: *id,
+        name: format!("{id:?}").into(),
+        state: *state,
+        cluster_addr: SocketAddr::from(([10, 0, 0, 1], 7_060)),
+        meta: Metadata::default(),
+        known: true,
+    });
+    View::new(epoch, me, members.collect())
+}
