@@ -133,6 +133,10 @@ fn ownership_frames() -> Vec<(&'static str, Frame)> {
         members: record().members,
         owner_silent: true,
     };
+    let released = PromiseRecord::Released {
+        ballot: low,
+        version: 300,
+    };
     let take_over = TakeOver { key, ballot: low };
     let claim = Claim { key, ballot: high };
     vec![
@@ -143,10 +147,8 @@ fn ownership_frames() -> Vec<(&'static str, Frame)> {
         ("take-over", Frame::TakeOver(take_over)),
         ("claim", Frame::Claim(claim)),
         ("promise-known", promise(PromiseRecord::Known(record()))),
-        (
-            "promise-unknown",
-            promise(PromiseRecord::Unknown { had: false }),
-        ),
+        ("promise-unknown", promise(PromiseRecord::Unknown)),
+        ("promise-released", promise(released)),
         ("refuse-alive", refuse(Refusal::Alive { ballot: low })),
         (
             "refuse-promised",
