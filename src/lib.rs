@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod apps;
 pub mod config;
+pub mod demo;
 pub mod node;
 pub mod pki;
 pub(crate) mod runtime;

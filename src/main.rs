@@ -3,7 +3,6 @@
 //! Exit codes: 0 done, 1 refused or failed (one clear line on stderr), 2 wrong usage.
 
 mod cli;
-mod demo;
 mod log;
 
 use std::process::ExitCode;

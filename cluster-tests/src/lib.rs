@@ -1,1 +1,8 @@
 //! Simulator, invariants, real-process tests and the referee.
+
+pub mod arena;
+pub mod binary;
+pub mod namespace;
+pub mod referee;
+pub mod sim;
+pub mod sipp;

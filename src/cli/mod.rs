@@ -62,7 +62,7 @@ enum Command {
     /// Bring a signal to a call's application, wherever it is owned
     Signal(signal::SignalArgs),
     /// Start a cluster here, kill a node under calls, and watch the calls go on
-    Demo(crate::demo::DemoArgs),
+    Demo(callring::demo::DemoArgs),
     /// Check a configuration, or print an example
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -101,7 +101,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Call(args) => call::run(&args, &env),
         Command::Hangup(args) => signal::hangup(&args, &env),
         Command::Signal(args) => signal::signal(&args, &env),
-        Command::Demo(args) => return crate::demo::run(args),
+        Command::Demo(args) => return callring::demo::run(&args),
         Command::Config(command) => config::run(&command),
     };
     match outcome {

@@ -139,7 +139,9 @@ impl<H> Cluster<H> {
             self.send(*member, key, Frame::Claim(Claim { key, ballot }));
         }
         if let Some(claiming) = self.claiming_mut(key) {
-            let fresh = whom.iter().filter(|member| !claiming.asked.contains(member));
+            let fresh = whom
+                .iter()
+                .filter(|member| !claiming.asked.contains(member));
             let fresh: Members = fresh.copied().collect();
             claiming.asked.extend(fresh);
             claiming.asked_at = now;

@@ -411,7 +411,10 @@ impl<H> Cluster<H> {
 
     /// What waits here goes by way of `via`, which hears the owner that is silent to us.
     pub(super) fn relay_via(&mut self, key: CallId, via: MemberId, now: Instant) {
-        let waiting = self.lookups.get(&key).is_some_and(|lookup| !lookup.is_idle());
+        let waiting = self
+            .lookups
+            .get(&key)
+            .is_some_and(|lookup| !lookup.is_idle());
         if waiting {
             self.relay_all(key, via, None, now);
         }
@@ -584,7 +587,10 @@ impl<H> Cluster<H> {
 
     fn not_found(&mut self, key: CallId, now: Instant) {
         // Somebody knew it once, so it may be on the move; or too few have spoken.
-        let known = self.lookups.get(&key).is_some_and(|lookup| lookup.known.is_some());
+        let known = self
+            .lookups
+            .get(&key)
+            .is_some_and(|lookup| lookup.known.is_some());
         if known || !self.is_conclusive(key) {
             return self.look_later(key, now);
         }

@@ -137,7 +137,10 @@ impl Liveness {
     /// A stamp of ours came back.
     pub fn echoed(&mut self, peer: Peer, stamp: Instant, now: Instant) {
         let floor = self.floor;
-        let base = self.pulses.get(&peer).map_or(floor, |pulse| self.base(pulse));
+        let base = self
+            .pulses
+            .get(&peer)
+            .map_or(floor, |pulse| self.base(pulse));
         let pulse = self.pulse(peer);
         if pulse.echo.is_some_and(|echo| echo >= stamp) || stamp > now {
             return;

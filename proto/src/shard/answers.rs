@@ -183,3 +183,41 @@ fn describe(dialog: &Dialog) -> String {
         dialog.flow.remote,
     )
 }
+
+/// What the simulator's judges look at: a record as it lies here, without asking anybody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Whether this shard owns the call.
+    pub owned: bool,
+    /// The record's ballot.
+    pub ballot: crate::base::ids::Ballot,
+    /// The record's version.
+    pub version: crate::base::ids::Version,
+    /// The record says that the call has ended.
+    pub ended: bool,
+    /// A 2xx was decided.
+    pub confirmed: bool,
+    /// The peer's last CSeq number.
+    pub remote_seq: Option<u32>,
+    /// Outputs this shard has let out while no live member held a copy.
+    pub degraded_total: u64,
+}
+
+impl Shard {
+    /// The record of `key` as it lies here.
+    #[must_use]
+    pub fn probe(&self, key: CallId) -> Option<Probe> {
+        let (record, owned) = self.cluster.record(key)?;
+        let state = read_state(&record.state).ok()?;
+        let dialog = state.sip.dialog();
+        Some(Probe {
+            owned,
+            ballot: record.ballot,
+            version: record.version,
+            ended: record.ended,
+            confirmed: dialog.stage != crate::sip::dialog::Stage::Early,
+            remote_seq: dialog.remote_seq,
+            degraded_total: self.cluster.stats().degraded,
+        })
+    }
+}

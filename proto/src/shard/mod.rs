@@ -39,6 +39,7 @@ use crate::io::{Answer, Input, Output};
 use crate::sip::effect::Outgoing;
 use crate::sip::locator::Sealer;
 use crate::sip::transaction::key::TransactionKey;
+pub use answers::Probe;
 use counts::Counts;
 use live::LiveCall;
 

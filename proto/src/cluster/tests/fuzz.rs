@@ -21,7 +21,10 @@ fn check(seeds: std::ops::Range<u64>) -> Outcome {
         let outcome = run(seed, Sabotage::default(), false);
         if !outcome.violations.is_empty() {
             let again = run(seed, Sabotage::default(), true);
-            assert_eq!(again.violations, outcome.violations, "seed {seed} does not replay");
+            assert_eq!(
+                again.violations, outcome.violations,
+                "seed {seed} does not replay"
+            );
             panic!("{}seed {seed}: {:#?}", again.story, again.violations);
         }
         sum.calls += outcome.calls;
@@ -72,7 +75,10 @@ fn broken_rules_are_noticed() {
         no_fencing: true,
         ..Sabotage::default()
     });
-    assert!(early > 0 && unfenced > 0, "{early} and {unfenced} of 40 seeds");
+    assert!(
+        early > 0 && unfenced > 0,
+        "{early} and {unfenced} of 40 seeds"
+    );
 }
 
 /// Not a check: what goes wrong in how many seeds, for whoever works on the rules.

@@ -89,7 +89,9 @@ impl Judge {
         let (epoch, owner) = (told.ballot.epoch, told.ballot.owner);
         let emitter = *call.emitters.entry(epoch).or_insert(owner);
         if emitter != owner {
-            wrong.push(format!("G2: {emitter:?} and {owner:?} both emitted in epoch {epoch}"));
+            wrong.push(format!(
+                "G2: {emitter:?} and {owner:?} both emitted in epoch {epoch}"
+            ));
         }
         let known = call.told.iter().any(|before| before.step == told.step);
         for before in &call.told {
@@ -124,7 +126,10 @@ impl Judge {
                 .cloned()
         });
         if let Some(before) = lacking {
-            self.accuse(key, format!("G1: {ballot:?} starts from {log:?} without {before:?}"));
+            self.accuse(
+                key,
+                format!("G1: {ballot:?} starts from {log:?} without {before:?}"),
+            );
         }
     }
 

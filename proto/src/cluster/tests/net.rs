@@ -52,7 +52,9 @@ impl Net {
     }
 
     pub(super) fn delay(&self, rng: &mut Rng) -> Duration {
-        let most = u64::try_from(self.delay_max.as_micros()).unwrap_or(1).max(2);
+        let most = u64::try_from(self.delay_max.as_micros())
+            .unwrap_or(1)
+            .max(2);
         // Mostly near the minimum, as networks are.
         let draw = rng.random_range(1..most).min(rng.random_range(1..most));
         Duration::from_micros(draw + 50)
@@ -101,7 +103,10 @@ impl Net {
         rng: &mut Rng,
     ) -> Vec<Instant> {
         if self.is_cut(from, to) {
-            self.held.entry((from, to)).or_default().push(parcel.clone());
+            self.held
+                .entry((from, to))
+                .or_default()
+                .push(parcel.clone());
             return Vec::new();
         }
         let header = wire::peek(&parcel.bytes).expect("a frame of ours has a header");

@@ -342,7 +342,10 @@ impl Script {
             .find(|key| !self.world.is_settled(*key) && !self.world.judge.is_tainted(*key));
         if let Some(key) = key {
             let story = self.world.describe(key);
-            let what = format!("liveness: not repaired, owners {:?}\n{story}", self.world.owners(key));
+            let what = format!(
+                "liveness: not repaired, owners {:?}\n{story}",
+                self.world.owners(key)
+            );
             self.world.judge.accuse(key, what);
         }
     }

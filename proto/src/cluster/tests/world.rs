@@ -198,7 +198,11 @@ impl World {
             self.now = next;
         }
         self.same_instant += 1;
-        assert!(self.same_instant < 5_000, "the cluster spins at {:?}", self.now);
+        assert!(
+            self.same_instant < 5_000,
+            "the cluster spins at {:?}",
+            self.now
+        );
         self.events += 1;
         match timeout {
             Some((at, nth)) if due.is_none_or(|due| at < due) => {
@@ -299,9 +303,8 @@ impl World {
             }
             Event::Learn(member, state) => {
                 let known = node.beliefs.get(&member.node).copied();
-                let news = known.is_none_or(|(old, was)| {
-                    (old.incarnation, was) < (member.incarnation, state)
-                });
+                let news = known
+                    .is_none_or(|(old, was)| (old.incarnation, was) < (member.incarnation, state));
                 if !news {
                     return;
                 }
@@ -349,7 +352,9 @@ impl World {
                 let session = self.nodes[nth].sessions.get(&to).copied();
                 let (Some(target), Some(session)) = (target, session) else {
                     let key = key_of(&frame);
-                    self.note(key, || format!("node{nth} has no link to {to:?}: {frame:?} is lost"));
+                    self.note(key, || {
+                        format!("node{nth} has no link to {to:?}: {frame:?} is lost")
+                    });
                     return;
                 };
                 let bytes = wire::encode(address, &frame);
@@ -394,7 +399,9 @@ impl World {
                     unreachable!("the harness sends signals only");
                 };
                 self.note(Some(key), || format!("node{nth}: NOT FOUND {ask:x}"));
-                self.answers.entry(ask).or_insert((Answer::NotFound, self.now));
+                self.answers
+                    .entry(ask)
+                    .or_insert((Answer::NotFound, self.now));
                 if self.judge.believes_alive(key) {
                     let what = format!("node{nth} does not find a call that phones believe in");
                     self.judge.accuse(key, what);
@@ -412,8 +419,10 @@ impl World {
             return;
         };
         let Some(log) = node.logs.get_mut(&key) else {
-            self.judge
-                .accuse(key, format!("delivered to node{nth}, which does not run the call"));
+            self.judge.accuse(
+                key,
+                format!("delivered to node{nth}, which does not run the call"),
+            );
             return;
         };
         if !log.ended && !log.steps.contains(&step) {
@@ -520,7 +529,8 @@ impl World {
         node.met.clear();
         node.silent.clear();
         let member = node.member;
-        node.beliefs.insert(member.node, (member, MemberState::Alive));
+        node.beliefs
+            .insert(member.node, (member, MemberState::Alive));
         for other in others {
             node.beliefs.insert(other.node, (other, MemberState::Alive));
         }
@@ -631,7 +641,10 @@ impl World {
         if silent == self.nodes[nth].silent {
             return;
         }
-        let fresh: Vec<Peer> = silent.difference(&self.nodes[nth].silent).copied().collect();
+        let fresh: Vec<Peer> = silent
+            .difference(&self.nodes[nth].silent)
+            .copied()
+            .collect();
         let node = &mut self.nodes[nth];
         node.silent = silent;
         for peer in fresh {
@@ -697,7 +710,9 @@ impl World {
     }
 
     pub(super) fn up(&self) -> Vec<usize> {
-        (0..self.nodes.len()).filter(|nth| self.is_up(*nth)).collect()
+        (0..self.nodes.len())
+            .filter(|nth| self.is_up(*nth))
+            .collect()
     }
 
     pub(super) fn cluster(&mut self, nth: usize) -> &mut Cluster<Told> {
@@ -755,9 +770,11 @@ impl World {
             && owned.record.old.is_empty()
             && owned.record.members.len() + 1 == self.policy.copies.min(self.nodes.len())
             && owned.record.members.iter().all(up)
-            && owned.record.members.iter().all(|member| {
-                owned.acked(*member) == Some(owned.record.version)
-            })
+            && owned
+                .record
+                .members
+                .iter()
+                .all(|member| owned.acked(*member) == Some(owned.record.version))
     }
 
     /// Who is what to the call, in words.
@@ -778,14 +795,19 @@ impl World {
                     owned.stage, owned.record, owned.acked, owned.change, owned.committed
                 ),
             };
-            format!("node{nth} {:?} {what}; silent to it: {:?}", node.member, node.silent)
+            format!(
+                "node{nth} {:?} {what}; silent to it: {:?}",
+                node.member, node.silent
+            )
         });
         lines.collect::<Vec<_>>().join("\n")
     }
 
     /// Everything told is owned and replicated as it should be; faults so far are over.
     pub(super) fn is_repaired(&self) -> bool {
-        self.nodes.iter().all(|node| node.cluster.is_some() && !node.paused)
+        self.nodes
+            .iter()
+            .all(|node| node.cluster.is_some() && !node.paused)
             && self.nodes.iter().all(|node| node.silent.is_empty())
             && self.judge.living().iter().all(|key| self.is_settled(*key))
     }
@@ -803,9 +825,10 @@ impl World {
 
     /// The trace, of one call if one is named.
     pub(super) fn story(&self, key: Option<CallId>) -> String {
-        let lines = self.trace.iter().filter(|(_, about, _)| {
-            key.is_none() || about.is_none() || *about == key
-        });
+        let lines = self
+            .trace
+            .iter()
+            .filter(|(_, about, _)| key.is_none() || about.is_none() || *about == key);
         lines
             .map(|(at, _, line)| format!("{at:?} {line}\n"))
             .collect()
@@ -833,11 +856,7 @@ fn key_of(frame: &wire::Frame) -> Option<CallId> {
     }
 }
 
-fn view_of(
-    epoch: u64,
-    me: MemberId,
-    beliefs: &BTreeMap<NodeId, (MemberId, MemberState)>,
-) -> View {
+fn view_of(epoch: u64, me: MemberId, beliefs: &BTreeMap<NodeId, (MemberId, MemberState)>) -> View {
     let members = beliefs.values().map(|(id, state)| MemberInfo {
         id: *id,
         name: format!("{id:?}").into(),

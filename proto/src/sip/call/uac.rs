@@ -11,7 +11,7 @@ use crate::sip::header::with_tag;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
 use crate::sip::transaction::Action;
-use crate::sip::transaction::client_other::ClientOther;
+use crate::sip::transaction::client_other::{ClientOther, State};
 use crate::sip::transaction::key::ClientKey;
 use crate::sip::write::RequestBuilder;
 
@@ -140,8 +140,18 @@ impl SipCall {
     /// What an heir must send anew, because its answer would go to a dead member's address: taken
     /// out of the call, to be asked for again with a new number (SIP.md S4).
     pub fn take_unanswered(&mut self) -> Vec<Method> {
+        // One that was answered only waits for repetitions of its answer.
+        let waits = |client: &ClientTx| {
+            client.machine.as_ref().is_none_or(|machine| {
+                matches!(machine.state(), State::Trying(_) | State::Proceeding(_))
+            })
+        };
         let taken = std::mem::take(&mut self.clients);
-        taken.into_iter().map(|client| client.method).collect()
+        taken
+            .into_iter()
+            .filter(waits)
+            .map(|client| client.method)
+            .collect()
     }
 
     /// Sends a request anew that [`SipCall::take_unanswered`] named.

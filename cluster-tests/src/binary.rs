@@ -1,0 +1,51 @@
+//! The `callring` binary that real-process tests start: built once per test run by the cargo that
+//! runs the tests, in their profile and target directory, so that it is never an old one.
+//!
+//! Must not know: clusters.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// Where the binary is.
+///
+/// # Panics
+/// If it cannot be built.
+#[must_use]
+pub fn callring() -> PathBuf {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(build).clone()
+}
+
+fn build() -> PathBuf {
+    // TARGET/PROFILE/deps/it-HASH
+    let test = std::env::current_exe().expect("a test knows its own path");
+    let profile_dir = ancestor(&test, 2);
+    let target_dir = ancestor(&test, 3);
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "callring",
+            "--bin",
+            "callring",
+        ])
+        .arg("--manifest-path")
+        .arg(ancestor(Path::new(env!("CARGO_MANIFEST_DIR")), 1).join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(target_dir);
+    if profile_dir.ends_with("release") {
+        cargo.arg("--release");
+    }
+    let status = cargo.status().expect("cargo runs");
+    assert!(status.success(), "the callring binary does not build");
+    profile_dir.join("callring")
+}
+
+fn ancestor(path: &Path, steps: usize) -> &Path {
+    path.ancestors()
+        .nth(steps)
+        .expect("a test lies in TARGET/PROFILE/deps, this crate in the workspace")
+}

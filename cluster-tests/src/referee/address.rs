@@ -1,0 +1,75 @@
+//! Rules of addresses: what a phone is told to answer to is the listener that the message left by.
+//! `SIP.md` S1.1.
+
+use callring::demo::capture::Direction::Received;
+use callring::proto::sip::{Host, Message, Method};
+
+use super::book::{Book, Seen, Story};
+use super::{Listener, Rule, Violation};
+
+pub(super) fn judge(book: &Book<'_>, story: &Story, out: &mut Vec<Violation>) {
+    let received = story.seen.iter().filter(|seen| seen.direction == Received);
+    for seen in received {
+        let Some(node) = book.node(seen.remote) else {
+            continue;
+        };
+        contact(story, node, seen, out);
+        if seen.message.is_request() {
+            sent_by(story, node, seen, out);
+        }
+    }
+}
+
+fn contact(story: &Story, node: &Listener, seen: &Seen, out: &mut Vec<Violation>) {
+    let given = seen.message.contact();
+    let Some(given) = given else {
+        if needs_contact(&seen.message) {
+            let text = format!("{} has none", seen.name());
+            out.push(story.broken(Rule::Contact, seen, text));
+        }
+        return;
+    };
+    let is_redirect = seen.message.status().is_some_and(|status| status >= 300);
+    if is_redirect || names(node, given.uri.host, given.uri.port) {
+        return;
+    }
+    let text = format!(
+        "{} came from {} ({}) and names {}",
+        seen.name(),
+        node.node,
+        node.advertised,
+        given.uri.as_str()
+    );
+    out.push(story.broken(Rule::Contact, seen, text));
+}
+
+/// RFC 3261 8.1.1.8 and 12.1.1; RFC 3311 5.1 and 5.2.
+fn needs_contact(message: &Message) -> bool {
+    let refreshes = matches!(message.method(), Method::Invite | Method::Update);
+    refreshes
+        && message
+            .status()
+            .is_none_or(|status| (200..300).contains(&status))
+}
+
+fn sent_by(story: &Story, node: &Listener, seen: &Seen, out: &mut Vec<Violation>) {
+    let right = seen
+        .message
+        .top_via()
+        .is_ok_and(|via| names(node, via.host, via.port));
+    if !right {
+        let text = format!(
+            "{} came from {} ({}) and has another sent-by",
+            seen.name(),
+            node.node,
+            node.advertised
+        );
+        out.push(story.broken(Rule::SentBy, seen, text));
+    }
+}
+
+fn names(node: &Listener, host: Host<'_>, port: Option<u16>) -> bool {
+    let said = format!("{}:{}", host.as_str(), port.unwrap_or(5060));
+    said.eq_ignore_ascii_case(&node.advertised)
+        || (port.is_none() && host.as_str().eq_ignore_ascii_case(&node.advertised))
+}

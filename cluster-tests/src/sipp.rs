@@ -1,0 +1,128 @@
+//! SIPp as the client: sets calls up at a rate and leaves them, saying which were answered. What
+//! it set up, a phone on the same address carries on.
+//!
+//! May touch: signals by process id. Must not know: clusters.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use callring::demo::phone::Adopted;
+use callring::proto::sip::NameAddr;
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A run of SIPp.
+#[derive(Debug)]
+pub struct Sipp {
+    child: Child,
+    local: SocketAddr,
+    log: PathBuf,
+}
+
+/// What to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// The node that is called.
+    pub to: SocketAddr,
+    /// How many calls.
+    pub calls: u32,
+    /// How many a second.
+    pub rate: u32,
+}
+
+impl Sipp {
+    /// Starts it; its files go to `dir`.
+    ///
+    /// # Panics
+    /// If SIPp is not installed.
+    #[must_use]
+    pub fn start(load: Load, dir: &Path) -> Self {
+        let free = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+        let local = free.expect("a port is free");
+        let log = dir.join("answered.log");
+        let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/setup.xml");
+        let Load { to, calls, rate } = load;
+        let child = Command::new("sipp")
+            .arg(to.to_string())
+            .arg("-sf")
+            .arg(scenario)
+            .args(["-s", "answer", "-i", "127.0.0.1"])
+            .args(["-p", &local.port().to_string()])
+            .args(["-m", &calls.to_string(), "-r", &rate.to_string()])
+            .args(["-l", &calls.to_string()])
+            .args(["-recv_timeout", "3000", "-timer_resol", "1"])
+            .args(["-buff_size", "4000000", "-nostdin"])
+            .arg("-trace_logs")
+            .arg("-log_file")
+            .arg(&log)
+            .current_dir(dir)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("this test needs SIPp: apt-get install sip-tester, or cluster-tests/setup.sh");
+        Self { child, local, log }
+    }
+
+    /// Stops it at once. Its address, and the dialogs whose 200 it saw.
+    ///
+    /// # Panics
+    /// If it cannot be stopped or left no readable log.
+    #[must_use]
+    pub fn stop(mut self) -> (SocketAddr, Vec<Adopted>) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("a process id"), Signal::INT).expect("a child takes signals");
+        self.child.wait().expect("SIPp is waited for");
+        let log = std::fs::read_to_string(&self.log).expect("SIPp wrote its log");
+        let dialogs = log
+            .lines()
+            .map(|line| dialog(line).expect("a line of the log"));
+        (self.local, dialogs.collect())
+    }
+}
+
+impl Drop for Sipp {
+    fn drop(&mut self) {
+        // It has ended by then, unless the test failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `ANSWERED|Call-ID|From: ..|To: ..|Contact: ..`
+fn dialog(line: &str) -> Option<Adopted> {
+    let mut fields = line.split('|');
+    if fields.next()? != "ANSWERED" {
+        return None;
+    }
+    let call_id = fields.next()?.to_owned();
+    let mut header = |name: &str| {
+        let value = fields.next()?.strip_prefix(name)?.strip_prefix(':')?;
+        Some(value.trim().to_owned())
+    };
+    let (local, remote, contact) = (header("From")?, header("To")?, header("Contact")?);
+    let target = NameAddr::parse(&contact).ok()?.uri.as_str().to_owned();
+    Some(Adopted {
+        call_id,
+        local,
+        remote,
+        target,
+        cseq: 1,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_log_is_a_dialog() {
+        let line = "ANSWERED|1-3@127.0.0.1|From: <sip:sipp@127.0.0.1:5991>;tag=3b1|\
+                    To: <sip:s@127.0.0.1:5990>;tag=cd|Contact: <sip:127.0.0.1:5990;transport=udp>";
+        let dialog = dialog(line).unwrap();
+        assert_eq!(dialog.call_id, "1-3@127.0.0.1");
+        assert_eq!(dialog.local, "<sip:sipp@127.0.0.1:5991>;tag=3b1");
+        assert_eq!(dialog.remote, "<sip:s@127.0.0.1:5990>;tag=cd");
+        assert_eq!(dialog.target, "sip:127.0.0.1:5990;transport=udp");
+        assert_eq!(super::dialog("ANSWERED|1"), None);
+    }
+}

@@ -1,0 +1,87 @@
+//! A node dies under load: no call whose 200 the client saw is lost.
+
+use std::time::{Duration, Instant};
+
+use callring::demo::figures::{Figures, ms};
+use callring::demo::phone::{ExchangeNo, Phone};
+use callring::proto::sip::Method;
+use cluster_tests::arena::{Arena, PATIENCE, plan, say, wait_until};
+use cluster_tests::sipp::{Load, Sipp};
+
+const RATE: u32 = 200;
+/// The node dies when it has that many calls.
+const CALLS: u32 = 2_000;
+/// Rings that long, so that calls are being set up when it dies.
+const RING: Duration = Duration::from_millis(100);
+
+#[test]
+fn no_answered_call_is_lost_when_its_node_dies_during_set_up() {
+    // Method: SIPp sets up calls at 200 a second through one of five nodes, which is killed in the
+    // middle of it when it has 2,000. SIPp is stopped, and at once, long before anybody can be
+    // declared dead, the BYE of every call whose 200 it saw goes to another node, from SIPp's
+    // address, at the same rate.
+    let mut plan = plan();
+    plan.ring = RING;
+    let mut arena = Arena::start(plan, 5);
+    let load = Load {
+        to: arena.sip(0),
+        calls: CALLS,
+        rate: RATE,
+    };
+    let sipp = Sipp::start(load, arena.cluster.dir());
+    let enough = wait_until(PATIENCE, || {
+        std::thread::sleep(Duration::from_millis(100));
+        let status = arena.cluster.status(1).ok()?;
+        (status.status.calls_owned >= u64::from(CALLS)).then_some(())
+    });
+    assert!(enough.is_some(), "set-up does not get on");
+    arena.kill(0);
+    let killed = Instant::now();
+    let (address, dialogs) = sipp.stop();
+    let (answered, pause) = (dialogs.len(), ms(killed.elapsed()));
+    say(&format!(
+        "{answered} calls answered; BYEs begin {pause} after the kill"
+    ));
+    assert!(
+        answered > CALLS as usize * 9 / 10,
+        "{answered} calls answered"
+    );
+
+    let phone = Phone::bind(address).expect("SIPp has left its port");
+    let others = arena.cluster.running();
+    let pace = Duration::from_secs(1) / RATE;
+    let mut byes = Vec::new();
+    for (n, dialog) in dialogs.into_iter().enumerate() {
+        let call = phone.adopt(dialog);
+        let to = arena.sip(others[n % others.len()]);
+        byes.push(phone.request(call, Method::Bye, to));
+        std::thread::sleep(pace);
+    }
+    let _ = phone.wait(PATIENCE, |agent| {
+        let over = |bye: &ExchangeNo| agent.exchange(*bye).outcome.is_some();
+        byes.iter().all(over).then_some(())
+    });
+    report(&phone, &byes);
+    arena.finish(&[&phone]);
+}
+
+fn report(phone: &Phone, byes: &[ExchangeNo]) {
+    let exchanges: Vec<_> = byes.iter().map(|bye| phone.exchange(*bye)).collect();
+    let figures: Figures = exchanges.iter().filter_map(|bye| bye.took()).collect();
+    let repeated = exchanges.iter().filter(|bye| bye.transmissions > 1).count();
+    say(&format!(
+        "{} BYEs to 200: {figures}; {repeated} retransmitted",
+        byes.len()
+    ));
+    let wrong: Vec<_> = exchanges
+        .iter()
+        .filter(|bye| bye.status() != Some(200))
+        .map(|bye| (phone.call(bye.call).call_id, bye.to, bye.status()))
+        .collect();
+    assert!(wrong.is_empty(), "{} without 200: {wrong:?}", wrong.len());
+    assert!(
+        repeated * 100 <= byes.len(),
+        "{repeated} of {} BYEs were retransmitted",
+        byes.len()
+    );
+}

@@ -1,0 +1,13 @@
+//! Tests with real `callring` processes, a real network and real kills. Each says its goal and its
+//! method in its first line; each ends with the referee's verdict on all that was on the wire.
+//!
+//! Timing decides nothing here but where a bound is the promise itself; figures are printed.
+
+mod answer_once;
+mod commit;
+mod load;
+mod members;
+mod relay;
+mod story;
+mod strangers;
+mod takeover;
