@@ -307,8 +307,16 @@ impl<H> Cluster<H> {
         let Role::Claiming(mut claiming) = std::mem::replace(&mut entry.role, Role::None) else {
             return;
         };
-        entry.role = Role::Copy(claiming.copy);
         entry.since = now;
+        let mark = entry.released;
+        match mark.filter(|mark| claiming.copy.record.rank() <= *mark) {
+            // It was released in the meantime.
+            Some(mark) => {
+                self.had.insert(key, mark);
+                self.wake_at(now + T1_X64, Wake::Key(key));
+            }
+            None => entry.role = Role::Copy(claiming.copy),
+        }
         let queue = claiming.queue.take();
         tracing::debug!(?key, ?ballot, "claim aborted");
         self.bring_later(key, queue, ballot, now);

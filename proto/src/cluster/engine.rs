@@ -230,6 +230,11 @@ impl<H> Cluster<H> {
             self.lanes.entry(peer).or_default().up(session);
             self.applied.insert(peer, Applied::default());
             self.say_releases(peer, now);
+            // Whatever was due from it got lost before there was a link: ask now.
+            self.liveness.stamped(peer, now);
+            let stamp = now.as_nanos();
+            let lane = self.lanes.entry(peer).or_default();
+            lane.say(Frame::Ping(Ping { session, stamp }));
         }
         self.resend_present_state(member);
         if self.wakes.iter().all(|(_, wake)| *wake != Wake::Pings) {

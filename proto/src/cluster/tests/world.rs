@@ -13,9 +13,10 @@ use crate::base::ids::{CallId, Incarnation, MemberId, NodeId};
 use crate::base::rng::{Rng, fork, from_seed};
 use crate::base::time::{Duration, Instant};
 use crate::cluster::effect::Effect;
-use crate::cluster::entry::{Role, Stage};
+use crate::cluster::entry::{Copy, Entry, Role, Stage};
 use crate::cluster::liveness::Peer;
 use crate::cluster::policy::{AckPolicy, Replication};
+use crate::cluster::replica::Remembered;
 use crate::cluster::view::{MemberInfo, MemberState, Metadata, View};
 use crate::cluster::{Cluster, Sabotage};
 use crate::wire::{self, Message};
@@ -656,11 +657,44 @@ impl World {
                 alive && !node.paused && node.lame_until < self.now
             });
             // A node that was paused itself should know better: its mistakes cost no budget.
-            if mistaken && self.nodes[nth].lame_until < self.now {
+            let other = self.nodes.iter().position(|node| node.member == peer.member);
+            let cut = other
+                .is_some_and(|other| self.net.is_cut(other, nth) || self.net.is_cut(nth, other));
+            if mistaken && (cut || self.nodes[nth].lame_until < self.now) {
                 let by = self.nodes[nth].member;
                 self.fault(format!("{by:?} finds {:?} silent", peer.member));
             }
         }
+    }
+
+    // ---- what the tests do by hand --------------------------------------------------------
+
+    /// A frame arrives at a node without having been sent.
+    pub(super) fn inject(&mut self, to: usize, from: MemberId, session: u64, frame: &wire::Frame) {
+        let (from_shard, to_shard) = (0, 0);
+        let address = wire::Address {
+            from_shard,
+            to_shard,
+        };
+        let parcel = Parcel {
+            from,
+            to: self.nodes[to].member,
+            session,
+            bytes: wire::encode(address, frame),
+        };
+        self.give(to, Event::Frame(parcel));
+    }
+
+    /// A node has missed the end: its copy is what it was.
+    pub(super) fn restore(&mut self, nth: usize, record: wire::Record) {
+        let at = self.node_now(nth);
+        let cluster = self.cluster(nth);
+        cluster.had = Remembered::default();
+        let mut entry = Entry::new(at);
+        entry.promised = record.ballot;
+        let key = record.key;
+        entry.role = Role::Copy(Copy { record, at });
+        cluster.entries.insert(key, entry);
     }
 
     // ---- what the tests ask ---------------------------------------------------------------
