@@ -30,6 +30,9 @@ const FORMING: Duration = Duration::from_secs(4);
 /// A run ends this long after its start, whatever happens.
 const END: Duration = Duration::from_secs(75);
 
+/// For how long after a death an acknowledgement of the dead may still be counted on the way.
+const GRAVE: Duration = Duration::from_millis(100);
+
 #[derive(Clone, Debug)]
 enum Event {
     Node(usize, MemberId, Box<Inbound>),
@@ -99,6 +102,8 @@ pub struct World {
     order: u64,
     sealer: Arc<Sealer>,
     nodes: Vec<(u32, Option<Life>)>,
+    /// The dead, as they were.
+    graves: Vec<(Instant, Life)>,
     sessions: BTreeMap<(MemberId, MemberId), u64>,
     phones: Vec<Phone>,
     judge: Judge,
@@ -126,6 +131,7 @@ impl World {
             order: 0,
             sealer: sealer(),
             nodes: (0..plan.nodes).map(|_| (0, None)).collect(),
+            graves: Vec::new(),
             sessions: BTreeMap::new(),
             phones: Vec::new(),
             judge: Judge::default(),
@@ -534,9 +540,13 @@ impl World {
             .iter()
             .enumerate()
             .filter(|(other, _)| *other != node);
-        let others = others
-            .filter_map(|(_, (_, life))| probe(life.as_ref()?))
-            .collect();
+        let others = others.filter_map(|(_, (_, life))| probe(life.as_ref()?));
+        // What had been acknowledged when its holder died counts: that death is the one fault that
+        // is survived, and the repair is on its way.
+        let fresh = |at: &Instant| self.now.since(*at) < GRAVE;
+        let graves = self.graves.iter().filter(|(at, _)| fresh(at));
+        let graves = graves.filter_map(|(_, life)| probe(life));
+        let others = others.chain(graves).collect();
         let emission = Emission {
             key,
             message: &message,
@@ -609,10 +619,16 @@ impl World {
                 let Some(life) = self.nodes[node].1.take() else {
                     return;
                 };
-                for (member, session) in life.links {
+                let links: Vec<(MemberId, u64)> = life
+                    .links
+                    .iter()
+                    .map(|(member, session)| (*member, *session))
+                    .collect();
+                for (member, session) in links {
                     let idle = self.now + IDLE;
                     self.push(idle, Event::LinkDown(member, life.me, session));
                 }
+                self.graves.push((self.now, life));
                 if let Some(back) = back {
                     let again = self.now + back.saturating_sub(at);
                     self.push(again, Event::Restart(node));

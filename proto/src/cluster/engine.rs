@@ -74,6 +74,8 @@ pub struct Cluster<H> {
     wakes: BTreeSet<(Instant, Wake)>,
     pub(super) sweep: Option<VecDeque<CallId>>,
     pub(super) negative: BTreeMap<CallId, Instant>,
+    /// Since when no other member is known.
+    pub(super) lonely_since: Option<Instant>,
     pub(super) everyone_tokens: super::find::Bucket,
     pub(super) had: super::replica::Remembered,
     pub(super) releases: super::release::Releases,
@@ -106,6 +108,7 @@ impl<H> Cluster<H> {
             wakes: BTreeSet::new(),
             sweep: None,
             negative: BTreeMap::new(),
+            lonely_since: None,
             everyone_tokens: super::find::Bucket::default(),
             had: super::replica::Remembered::default(),
             releases: super::release::Releases::default(),
@@ -202,6 +205,16 @@ impl<H> Cluster<H> {
     /// Membership or metadata changed.
     pub fn on_view(&mut self, view: Arc<View>, now: Instant) {
         self.previous = std::mem::replace(&mut self.view, view);
+        let known = |member| self.previous.is_live(member);
+        if !self.view.live().all(|info| known(info.id)) {
+            // Whoever has come may know what nobody here knew.
+            self.negative.clear();
+        }
+        self.lonely_since = if self.view.live().all(|info| info.id == self.me) {
+            self.lonely_since.or(Some(now))
+        } else {
+            None
+        };
         let gone: Vec<MemberId> = self
             .lanes
             .keys()

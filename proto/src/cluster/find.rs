@@ -39,6 +39,8 @@ const GIVE_UP: Duration = Duration::from_secs(8);
 const LOOKUPS_MAX: usize = 65_536;
 /// For how long a call that nobody knew is not looked for again.
 const NEGATIVE_KEEP: Duration = Duration::from_secs(2);
+/// A member that has known no other for this long believes that there is none.
+const LONELY: Duration = Duration::from_secs(10);
 /// Such calls remembered at most.
 const NEGATIVE_MAX: usize = 16_384;
 
@@ -559,7 +561,7 @@ impl<H> Cluster<H> {
     /// Whether nobody can know the call: those that did not say so are few enough to have been
     /// covered by others' copies, and fell silent in front of us. A member that was never heard (we
     /// have just started, or our links are not up) proves nothing; neither does asking in vain.
-    fn is_conclusive(&self, key: CallId) -> bool {
+    fn is_conclusive(&self, key: CallId, now: Instant) -> bool {
         let Some(lookup) = self.lookups.get(&key) else {
             return false;
         };
@@ -568,6 +570,11 @@ impl<H> Cluster<H> {
             .filter(|member| *member != self.me)
             .partition(|member| lookup.answered.contains(member));
         let heard = |member: &MemberId| self.liveness.was_heard(self.peer(*member, key));
+        if answered.is_empty() && unanswered.is_empty() {
+            // Nobody else, or nobody yet: a node that has just started knows no one.
+            let lonely = |since| now.since(since) >= LONELY;
+            return self.policy.copies <= 1 || self.lonely_since.is_some_and(lonely);
+        }
         unanswered.is_empty()
             || (!answered.is_empty()
                 && unanswered.len() < self.policy.copies
@@ -591,7 +598,7 @@ impl<H> Cluster<H> {
             .lookups
             .get(&key)
             .is_some_and(|lookup| lookup.known.is_some());
-        if known || !self.is_conclusive(key) {
+        if known || !self.is_conclusive(key, now) {
             return self.look_later(key, now);
         }
         let Some(lookup) = self.lookups.get_mut(&key) else {

@@ -657,7 +657,10 @@ impl World {
                 alive && !node.paused && node.lame_until < self.now
             });
             // A node that was paused itself should know better: its mistakes cost no budget.
-            let other = self.nodes.iter().position(|node| node.member == peer.member);
+            let other = self
+                .nodes
+                .iter()
+                .position(|node| node.member == peer.member);
             let cut = other
                 .is_some_and(|other| self.net.is_cut(other, nth) || self.net.is_cut(nth, other));
             if mistaken && (cut || self.nodes[nth].lame_until < self.now) {
