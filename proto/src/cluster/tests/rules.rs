@@ -74,7 +74,11 @@ fn say(world: &mut World, from: usize, to: usize, frame: Frame) {
 }
 
 fn promised(world: &mut World, nth: usize) -> Ballot {
-    world.cluster(nth).entries.get(&KEY).map_or(Ballot::default(), |entry| entry.promised)
+    world
+        .cluster(nth)
+        .entries
+        .get(&KEY)
+        .map_or(Ballot::default(), |entry| entry.promised)
 }
 
 /// Rule 4: after a promise, a record of a lower ballot is refused, and its owner told nobody.
@@ -91,7 +95,10 @@ fn rule_04_a_promise_fences_lower_ballots() {
     bring(&mut world, 0, 2);
     world.run_for(MS * 20);
     assert!(!world.answers.contains_key(&2));
-    assert!(world.owners(KEY).is_empty(), "the fenced owner yields at once (rule 8)");
+    assert!(
+        world.owners(KEY).is_empty(),
+        "the fenced owner yields at once (rule 8)"
+    );
     assert_eq!(log(&world, 0), []);
     // Rule 15: it comes back above the promise, and the phone's repetition is served.
     assert!(world.run_until(MS * 400, |world| !world.owners(KEY).is_empty()));
@@ -110,7 +117,10 @@ fn rule_06_release_waits_for_the_policy() {
             world.cut(0, *replica, MS * 30);
         }
         bring(&mut world, 0, 2);
-        assert!(!told(&mut world, 2, 25), "{ack:?}: told though {cut} did not hear of it");
+        assert!(
+            !told(&mut world, 2, 25),
+            "{ack:?}: told though {cut} did not hear of it"
+        );
         assert!(told(&mut world, 2, 60), "{ack:?}: {}", world.story(None));
         let (mut world, replicas) = with_call(4, 3, AckPolicy::One);
         world.cut(0, replicas[0], MS * 30);
@@ -146,7 +156,10 @@ fn rule_07_a_slow_replica_is_waited_for() {
     let before = world.now;
     bring(&mut world, 0, 2);
     assert!(told(&mut world, 2, 100));
-    let heard = world.cluster(replicas[0]).record(KEY).map(|(record, _)| record.version);
+    let heard = world
+        .cluster(replicas[0])
+        .record(KEY)
+        .map(|(record, _)| record.version);
     assert_eq!(heard, Some(2), "after {:?}", world.now.since(before));
 }
 
@@ -226,7 +239,10 @@ fn rule_12_a_claim_reads_everybody_listed() {
 fn rule_13_a_copy_left_behind_does_not_rise() {
     let (mut world, replicas) = with_call(4, 3, AckPolicy::One);
     let (holder, other) = (replicas[0], replicas[1]);
-    let stale = world.cluster(holder).record(KEY).map(|(record, _)| record.clone());
+    let stale = world
+        .cluster(holder)
+        .record(KEY)
+        .map(|(record, _)| record.clone());
     let stale = stale.expect("a copy");
     bring(&mut world, 0, END | 2);
     assert!(told(&mut world, END | 2, 50));
@@ -256,7 +272,10 @@ fn rule_14_activation_waits_for_all() {
     bring(&mut world, heir, 2);
     // The other promises, and then hears nothing of the new ballot for a while.
     let granted = |world: &World| {
-        let entry = world.nodes[other].cluster.as_ref().and_then(|cluster| cluster.entries.get(&KEY));
+        let entry = world.nodes[other]
+            .cluster
+            .as_ref()
+            .and_then(|cluster| cluster.entries.get(&KEY));
         entry.is_some_and(|entry| entry.promised.epoch == 2)
     };
     assert!(world.run_until(MS * 300, granted), "{}", world.story(None));
@@ -300,7 +319,11 @@ fn rule_17_a_silent_replica_is_replaced() {
     assert!(told(&mut world, 2, 100));
     world.run_for(MS * 300);
     let now = world.replicas(KEY);
-    assert!(now.contains(&at) && !now.contains(&lame), "{}", world.describe(KEY));
+    assert!(
+        now.contains(&at) && !now.contains(&lame),
+        "{}",
+        world.describe(KEY)
+    );
     world.run_for(MS * 600);
     assert_eq!(world.holders(KEY), 3, "{}", world.describe(KEY));
     assert!(world.is_settled(KEY));
@@ -359,7 +382,10 @@ fn rule_20_tombstones_stay_until_all_know() {
     world.crash(0, Duration::from_secs(2));
     bring(&mut world, replicas[1], 3);
     world.run_for(Duration::from_secs(2));
-    assert_eq!(world.answers.get(&3).map(|(answer, _)| *answer), Some(Answer::Told));
+    assert_eq!(
+        world.answers.get(&3).map(|(answer, _)| *answer),
+        Some(Answer::Told)
+    );
     clean(&world);
     world.run_for(Duration::from_secs(60));
     assert_eq!(world.holders(KEY), 0, "{}", world.describe(KEY));
@@ -406,7 +432,11 @@ fn rule_12_promises_name_their_claim() {
     };
     say(&mut world, other, heir, Frame::Promise(promise));
     let claiming = |world: &mut World| {
-        let role = world.cluster(heir).entries.get(&KEY).map(|entry| &entry.role);
+        let role = world
+            .cluster(heir)
+            .entries
+            .get(&KEY)
+            .map(|entry| &entry.role);
         matches!(role, Some(Role::Claiming(_)))
     };
     assert!(claiming(&mut world), "{}", world.story(None));

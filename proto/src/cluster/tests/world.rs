@@ -657,7 +657,10 @@ impl World {
                 alive && !node.paused && node.lame_until < self.now
             });
             // A node that was paused itself should know better: its mistakes cost no budget.
-            let other = self.nodes.iter().position(|node| node.member == peer.member);
+            let other = self
+                .nodes
+                .iter()
+                .position(|node| node.member == peer.member);
             let cut = other
                 .is_some_and(|other| self.net.is_cut(other, nth) || self.net.is_cut(nth, other));
             if mistaken && (cut || self.nodes[nth].lame_until < self.now) {
@@ -717,13 +720,6 @@ impl World {
 
     pub(super) fn cluster(&mut self, nth: usize) -> &mut Cluster<Told> {
         self.nodes[nth].cluster.as_mut().expect("the node is up")
-    }
-
-    pub(super) fn index(&self, member: MemberId) -> usize {
-        self.nodes
-            .iter()
-            .position(|node| node.member == member)
-            .expect("a member of this life")
     }
 
     /// The nodes that run the call, not only claim it.
