@@ -42,6 +42,11 @@ pub fn plan() -> Plan {
     plan
 }
 
+/// Waits for a test's turn. A test that failed has ended its turn too.
+pub fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Arena {
     /// Starts `count` nodes that see each other.
     ///
@@ -49,7 +54,7 @@ impl Arena {
     /// If they do not start.
     #[must_use]
     pub fn start(plan: Plan, count: usize) -> Self {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = turn();
         let cluster = Cluster::start(plan, count).expect("a cluster starts");
         Self {
             cluster,

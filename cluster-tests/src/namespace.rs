@@ -29,7 +29,8 @@ pub fn isolated(name: &str, body: impl FnOnce()) {
              cluster-tests/setup.sh"
         );
     }
-    // The tests of this process keep their turn among themselves, not the one inside.
+    // The machine is for one cluster at a time, also for one that another process starts.
+    let turn = crate::arena::turn();
     let test = std::env::current_exe().expect("a test knows its own path");
     let user = if rustix::process::geteuid().is_root() {
         &[][..]
@@ -44,6 +45,7 @@ pub fn isolated(name: &str, body: impl FnOnce()) {
         .env(INSIDE, "1")
         .status()
         .expect("unshare runs");
+    drop(turn);
     assert!(
         status.success(),
         "{name} failed in its namespace ({status}); without root, the system must allow user \

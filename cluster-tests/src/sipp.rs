@@ -63,20 +63,30 @@ impl Sipp {
         Self { child, local, log }
     }
 
-    /// Stops it at once. Its address, and the dialogs whose 200 it saw.
+    /// Waits until it has made all its calls. Its address, and the dialogs whose 200 it saw.
     ///
     /// # Panics
-    /// If it cannot be stopped or left no readable log.
+    /// If it cannot be waited for or left no readable log.
     #[must_use]
-    pub fn stop(mut self) -> (SocketAddr, Vec<Adopted>) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        kill_process(pid.expect("a process id"), Signal::INT).expect("a child takes signals");
+    pub fn finish(mut self) -> (SocketAddr, Vec<Adopted>) {
+        // Its exit status says whether calls failed: those to a dead node do.
         self.child.wait().expect("SIPp is waited for");
         let log = std::fs::read_to_string(&self.log).expect("SIPp wrote its log");
         let dialogs = log
             .lines()
             .map(|line| dialog(line).expect("a line of the log"));
         (self.local, dialogs.collect())
+    }
+
+    /// The same, but stops it at once.
+    ///
+    /// # Panics
+    /// As above.
+    #[must_use]
+    pub fn stop(self) -> (SocketAddr, Vec<Adopted>) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("a process id"), Signal::INT).expect("a child takes signals");
+        self.finish()
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::process::{Brood, NodeProcess};
-use crate::admin::api::{Call, CallsAnswer, MembersAnswer, State, StatusAnswer};
+use crate::admin::api::{Call, CallAnswer, CallsAnswer, MembersAnswer, State, StatusAnswer};
 use crate::admin::{Client, ClientError};
 use crate::pki;
 
@@ -128,16 +128,20 @@ impl Cluster {
         let until = Instant::now() + MEET;
         for &at in &running {
             loop {
-                let alive = self.members(at).map(|answer| {
-                    let alive = answer.members.iter();
-                    alive.filter(|member| member.state == State::Alive).count()
+                let states = self.members(at).map(|answer| {
+                    let members = answer.members.into_iter();
+                    let states = members.map(|member| (member.name, member.state));
+                    states.collect::<Vec<_>>()
                 });
-                if alive.as_ref().is_ok_and(|alive| *alive >= running.len()) {
+                let is_alive = |(_, state): &&(String, State)| *state == State::Alive;
+                if let Ok(states) = &states
+                    && states.iter().filter(is_alive).count() >= running.len()
+                {
                     break;
                 }
                 if Instant::now() > until {
                     let name = self.nodes[at].name();
-                    let text = format!("{name} does not see all members: {alive:?}");
+                    let text = format!("{name} does not see all members: {states:?}");
                     return Err(io::Error::other(text));
                 }
                 std::thread::sleep(PAUSE);
@@ -208,6 +212,14 @@ impl Cluster {
     pub fn calls(&self, at: usize, limit: usize) -> Result<Vec<Call>, ClientError> {
         let answer: CallsAnswer = self.client(at)?.get(&format!("/v1/calls?limit={limit}"))?;
         Ok(answer.calls)
+    }
+
+    /// `callring call KEY` at a node.
+    ///
+    /// # Errors
+    /// If it does not answer or does not know the call.
+    pub fn call(&self, at: usize, key: &str) -> Result<CallAnswer, ClientError> {
+        self.client(at)?.get(&format!("/v1/calls/{key}"))
     }
 
     /// `callring hangup KEY` at a node.

@@ -340,6 +340,14 @@ impl Phone {
         }
     }
 
+    /// Where no member died and no message was lost: the call was not answered, or the application's
+    /// timer did not end it.
+    pub(super) fn was_let_down(&self) -> bool {
+        let unanswered = self.stage == Stage::Unanswered && self.end != End::Cancel;
+        let timer_lost = self.answered && self.end == End::AppTimer && self.byes.is_empty();
+        unanswered || timer_lost
+    }
+
     /// How many BYEs of the server, repetitions apart, this phone got.
     pub(super) fn server_byes(&self) -> usize {
         self.byes.len()

@@ -180,9 +180,14 @@ impl World {
                 .iter()
                 .any(|one| matches!(one, Fault::Crash { .. }));
             let byes = self.phones[index].server_byes();
-            if byes > 1 && self.plan.loss == 0 && !crashed {
+            let quiet = self.plan.loss == 0 && !crashed && !self.plan.is_partitioned();
+            if byes > 1 && quiet {
                 self.judge
                     .blame(self.now, format!("phone {index} got {byes} BYEs"));
+            }
+            if quiet && self.phones[index].was_let_down() {
+                self.judge
+                    .blame(self.now, format!("phone {index} was let down"));
             }
         }
         for node in 0..self.nodes.len() {

@@ -65,7 +65,6 @@ fn a_200_waits_until_the_replicas_count_as_silent() {
             say(&format!("the next call: 200 after {held:?}"));
             assert!(held < SILENCE, "silence is waited for once");
             heal();
-            arena.cluster.meet().expect("they see each other again");
             for call in [before, first, second] {
                 let line = arena.line(0, &phone, call, |line| line.replicas.len() == 2);
                 assert_eq!(line.owner, arena.name(0));

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use callring::demo::figures::{Figures, ms};
-use callring::demo::phone::{ExchangeNo, Phone};
+use callring::demo::phone::{Exchange, ExchangeNo, Phone};
+use callring::proto::io::CallState;
 use callring::proto::sip::Method;
 use cluster_tests::arena::{Arena, PATIENCE, plan, say, wait_until};
 use cluster_tests::sipp::{Load, Sipp};
@@ -65,9 +66,50 @@ fn no_answered_call_is_lost_when_its_node_dies_during_set_up() {
     arena.finish(&[&phone]);
 }
 
+#[test]
+fn every_copy_is_what_its_owner_has() {
+    // Goal: nothing is left behind when the load ends: each call is confirmed, each copy has its owner's version. Method:
+    // SIPp sets up 500 calls on one of three nodes and is done; every call is looked at in full.
+    let mut plan = plan();
+    plan.ring = RING;
+    let arena = Arena::start(plan, 3);
+    let calls = 500;
+    let load = Load {
+        to: arena.sip(0),
+        calls,
+        rate: RATE,
+    };
+    let (_, dialogs) = Sipp::start(load, arena.cluster.dir()).finish();
+    assert_eq!(dialogs.len(), calls as usize);
+    let lines = arena.cluster.calls(1, 10_000).expect("the calls");
+    assert_eq!(lines.len(), calls as usize);
+    let mut behind: Vec<_> = lines.into_iter().map(|line| line.key).collect();
+    let mut seen = Vec::new();
+    let equal = wait_until(Duration::from_secs(10), || {
+        seen.clear();
+        behind.retain(|key| {
+            let call = arena.cluster.call(1, key).expect("the call");
+            let versions: Vec<_> = call.copies.iter().map(|copy| copy.version).collect();
+            let confirmed = call.call.state == CallState::Confirmed;
+            let equal = versions.len() == 2 && versions[0] == versions[1] && confirmed;
+            if !equal {
+                seen.push((call.call.call_id, call.call.state, call.copies));
+            }
+            !equal
+        });
+        behind.is_empty().then_some(())
+    });
+    assert!(
+        equal.is_some(),
+        "{} copies are behind: {seen:#?}",
+        seen.len()
+    );
+    arena.finish(&[]);
+}
+
 fn report(phone: &Phone, byes: &[ExchangeNo]) {
     let exchanges: Vec<_> = byes.iter().map(|bye| phone.exchange(*bye)).collect();
-    let figures: Figures = exchanges.iter().filter_map(|bye| bye.took()).collect();
+    let figures: Figures = exchanges.iter().filter_map(Exchange::took).collect();
     let repeated = exchanges.iter().filter(|bye| bye.transmissions > 1).count();
     say(&format!(
         "{} BYEs to 200: {figures}; {repeated} retransmitted",

@@ -2,10 +2,11 @@
 //! Five nodes, two copies of each call; the owner dies by SIGKILL, and the next request goes to a
 //! node that is neither owner nor replica.
 
+use callring::demo::capture::{Direction, Packet};
 use callring::demo::figures::Figures;
 use callring::demo::phone::{AckRule, CallNo, End, ExchangeNo, Phone};
-use callring::proto::sip::Method;
-use cluster_tests::arena::{Arena, PATIENCE, plan, say};
+use callring::proto::sip::{Message, Method};
+use cluster_tests::arena::{Arena, PATIENCE, plan, say, wait_until};
 
 /// Calls that die with one owner.
 const CALLS: usize = 10;
@@ -123,6 +124,38 @@ fn a3_the_owner_dies_before_the_ack() {
             &asked,
         );
     }
+    arena.finish(&[&phone]);
+}
+
+#[test]
+fn an_unacked_200_is_repeated_by_the_heir() {
+    // Goal: a caller whose ACK died with the owner is asked for it again, by somebody it can answer.
+    // Method: a call without ACK, the owner dies, an INFO through an outsider brings the heir, whose
+    // 200 is waited for and acknowledged.
+    let mut arena = Arena::start(plan(), 5);
+    let phone = arena.phone();
+    let case = &answered(&arena, &phone, AckRule::Wait)[0];
+    arena.kill(0);
+    let info = phone.request(case.call, Method::Info, arena.sip(case.outsider));
+    expect_ok(&arena, &phone, info, case.outsider);
+    let dead = arena.sip(0);
+    let call_id = phone.call(case.call).call_id;
+    let heir = wait_until(PATIENCE, || {
+        let capture = phone.capture();
+        let from_others = capture
+            .of_call(case.call)
+            .filter(|packet| packet.remote != dead);
+        let message = |packet: &Packet| Message::parse(packet.bytes.clone()).ok();
+        from_others
+            .filter(|packet| packet.direction == Direction::Received)
+            .find(|packet| message(packet).is_some_and(|m| *m.method() == Method::Invite))
+            .map(|packet| packet.remote)
+    });
+    let heir = heir.unwrap_or_else(|| panic!("nobody repeats the 200 of {call_id}"));
+    phone.ack(case.call, heir);
+    let bye = phone.request(case.call, Method::Bye, heir);
+    let answer = phone.wait_final(bye, PATIENCE).expect("an answer");
+    assert_eq!(answer.status, 200);
     arena.finish(&[&phone]);
 }
 

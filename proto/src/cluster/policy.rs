@@ -1,4 +1,4 @@
-//! Who must have a state before an output that tells of it may leave (DESIGN section 4, Policy).
+//! Who must have a state before an output that tells of it may leave.
 
 use crate::base::time::Duration;
 

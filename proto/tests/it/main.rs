@@ -1,6 +1,9 @@
 //! Tests that use the crate from outside, in one binary.
 
+mod golden;
+mod revive;
 mod sip_mutations;
 mod sip_oracle;
 mod sip_torture;
+mod tidy;
 mod uas;

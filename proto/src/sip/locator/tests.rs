@@ -1,3 +1,5 @@
+//! Goal: locators and tags open for us alone, and only where they belong. Method: examples.
+
 use super::*;
 use crate::base::rng::from_seed;
 

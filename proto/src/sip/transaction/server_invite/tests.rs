@@ -1,3 +1,6 @@
+//! Goal: every cell of the INVITE server machine does what RFC 3261 17.2.1 and RFC 6026 say.
+//! Method: a table of states and events, and the timers run out.
+
 use super::super::check::{NOW, Row, every_cell, over_the_wire, run_out, text};
 use super::*;
 use crate::base::time::Duration;
