@@ -152,6 +152,10 @@ pub(super) struct Claiming {
 
 /// What this member is to a call.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most entries are copies: a box each would cost more than the few bare promises"
+)]
 pub(super) enum Role<H> {
     /// Nothing; only a promise, or the memory of a released copy.
     None,

@@ -247,11 +247,11 @@ impl<H> Cluster<H> {
         }
         for sent in lane.acked(ack.upto) {
             let refused = ack.refused.iter().find(|refused| refused.key == sent.key);
-            if let Some(refused) = refused {
-                if !self.sabotage.no_fencing {
-                    self.fenced(sent.key, refused.promised, now);
-                    continue;
-                }
+            if let Some(refused) = refused
+                && !self.sabotage.no_fencing
+            {
+                self.fenced(sent.key, refused.promised, now);
+                continue;
             }
             let me = self.me;
             let Some(owned) = self.owned_mut(sent.key) else {

@@ -111,9 +111,7 @@ impl<H> Cluster<H> {
         if held.is_some_and(|held| held >= record.rank()) {
             return None;
         }
-        let Some(entry) = self.entries.get_mut(&key) else {
-            return None;
-        };
+        let entry = self.entries.get_mut(&key)?;
         entry.promised = entry.promised.max(record.ballot);
         entry.role = Role::Copy(Copy { record, at: now });
         entry.since = now;

@@ -133,13 +133,6 @@ impl Judge {
         }
     }
 
-    /// Whether a phone was told of `step`.
-    pub(super) fn knows(&self, key: CallId, step: u64) -> bool {
-        self.calls
-            .get(&key)
-            .is_some_and(|call| call.told.iter().any(|told| told.step == step))
-    }
-
     /// Whether a phone believes that the call lives.
     pub(super) fn believes_alive(&self, key: CallId) -> bool {
         self.calls.get(&key).is_some_and(|call| {

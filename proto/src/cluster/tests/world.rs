@@ -722,13 +722,6 @@ impl World {
         self.nodes[nth].cluster.as_mut().expect("the node is up")
     }
 
-    pub(super) fn index(&self, member: MemberId) -> usize {
-        self.nodes
-            .iter()
-            .position(|node| node.member == member)
-            .expect("a member of this life")
-    }
-
     /// The nodes that run the call, not only claim it.
     pub(super) fn owners(&self, key: CallId) -> Vec<usize> {
         let active = |nth: &usize| {
