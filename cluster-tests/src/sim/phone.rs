@@ -456,11 +456,14 @@ impl Phone {
                     self.infos += 1;
                 }
             }
-            (Stage::Down, Method::Info) if ok && self.after_end.is_none() => {
-                // It may have been under way when the end came, but not five seconds later.
-                if done.cseq == self.cseq && self.byes.is_empty() {
-                    wishes.push(Wish::Blame("G3: an ended call answered 200".to_owned()));
-                }
+            // It may have been under way when the end came, but not five seconds later.
+            (Stage::Down, Method::Info)
+                if ok
+                    && self.after_end.is_none()
+                    && done.cseq == self.cseq
+                    && self.byes.is_empty() =>
+            {
+                wishes.push(Wish::Blame("G3: an ended call answered 200".to_owned()));
             }
             _ => {}
         }

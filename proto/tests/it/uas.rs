@@ -266,6 +266,8 @@ fn an_application_timer_sends_one_bye_with_our_own_number() {
     assert_eq!(bye.cseq_number(), 1);
     assert_eq!(bye.from_tag().map(str::len), Some(64));
     assert_eq!(bye.to_tag(), Some("77"));
+    assert_eq!(desk.say("BYE", 2, "x", ""), "200 BYE", "BYEs may cross");
+    assert_eq!(desk.say("INFO", 3, "y", ""), "481 INFO");
 }
 
 #[test]

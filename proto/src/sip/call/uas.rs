@@ -86,6 +86,10 @@ impl SipCall {
             Method::Ack => self.on_ack(&request, now),
             Method::Cancel => self.on_cancel(&request, &key, flow, now),
             _ if !self.dialog.matches(&request) => self.refuse_now(&request, flow, 481),
+            // Two BYEs that cross: both ends want the same, so both are told that it is so.
+            Method::Bye if self.ended == Some(Cause::OwnBye) => {
+                self.refuse_now(&request, flow, 200);
+            }
             _ if self.ended.is_some() => self.refuse_now(&request, flow, 481),
             _ => self.on_fresh(request, flow, now),
         }
