@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use super::effect::Effect;
 use super::entry::{Entry, Role};
-use super::find::Lookup;
 use super::lane::{Applied, InFlight, Lane};
 use super::liveness::{Liveness, Peer};
+use super::lookup::{Bucket, Lookup};
 use super::policy::Replication;
 use super::replica::PendingClaim;
 use super::stats::Stats;
@@ -76,7 +76,7 @@ pub struct Cluster<H> {
     pub(super) negative: BTreeMap<CallId, Instant>,
     /// Since when no other member is known.
     pub(super) lonely_since: Option<Instant>,
-    pub(super) everyone_tokens: super::find::Bucket,
+    pub(super) everyone_tokens: Bucket,
     pub(super) had: super::replica::Remembered,
     pub(super) releases: super::release::Releases,
     pub(super) rng: Rng,
@@ -109,7 +109,7 @@ impl<H> Cluster<H> {
             sweep: None,
             negative: BTreeMap::new(),
             lonely_since: None,
-            everyone_tokens: super::find::Bucket::default(),
+            everyone_tokens: Bucket::default(),
             had: super::replica::Remembered::default(),
             releases: super::release::Releases::default(),
             rng,

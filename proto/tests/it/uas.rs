@@ -120,7 +120,9 @@ impl Desk {
         while let Some(output) = self.shard.poll_output(self.now) {
             if let Output::Sip { bytes, .. } = output {
                 let message = Message::parse(bytes.clone()).expect("our own message reads");
-                if let Some(tag) = message.to_tag() {
+                if !message.is_request()
+                    && let Some(tag) = message.to_tag()
+                {
                     self.tag = tag.to_owned();
                 }
                 let line = match message.status() {
