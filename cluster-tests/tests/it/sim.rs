@@ -2,10 +2,12 @@
 //! noticed. Method: the simulator itself, few seeds; `cargo sim --seeds N` runs many.
 
 use callring_proto::cluster::Sabotage;
+use cluster_tests::arena::turn;
 use cluster_tests::sim;
 
 #[test]
 fn forty_seeds_are_clean() {
+    let _turn = turn();
     let mut answered = 0;
     for seed in 0..40 {
         let outcome = sim::run(seed, Sabotage::default(), false);
@@ -22,6 +24,7 @@ fn forty_seeds_are_clean() {
 /// Seeds that once failed: each is a bug that was found.
 #[test]
 fn seeds_that_failed_once() {
+    let _turn = turn();
     // 22: an answered BYE was sent again by the heir. 1164, 2230: a node that had just started said
     // 481 for calls it could not know of yet.
     for seed in [22, 1164, 2230] {
@@ -36,6 +39,7 @@ fn seeds_that_failed_once() {
 
 #[test]
 fn a_seed_replays_exactly() {
+    let _turn = turn();
     for seed in [3, 11] {
         let [one, other] = [(); 2].map(|()| sim::run(seed, Sabotage::default(), false));
         assert_eq!(one.trace, other.trace, "seed {seed}");
@@ -46,6 +50,7 @@ fn a_seed_replays_exactly() {
 
 #[test]
 fn releasing_before_the_ack_is_noticed() {
+    let _turn = turn();
     let sabotage = Sabotage {
         release_before_ack: true,
         ..Sabotage::default()
@@ -55,6 +60,7 @@ fn releasing_before_the_ack_is_noticed() {
 
 #[test]
 fn ignoring_the_fence_is_noticed() {
+    let _turn = turn();
     let sabotage = Sabotage {
         no_fencing: true,
         ..Sabotage::default()
