@@ -4,6 +4,7 @@ use super::engine::Cluster;
 use super::entry::{Entry, Role};
 use super::stats::Stats;
 use crate::base::ids::{CallId, MemberId, NodeId};
+use crate::base::time::Instant;
 use crate::wire::{Egress, Frame, Record};
 
 /// Present values of one shard.
@@ -71,6 +72,15 @@ impl<H> Cluster<H> {
         let entry = self.entries.get(&key)?;
         let owned = matches!(entry.role, Role::Owned(_));
         entry.record().map(|record| (record, owned))
+    }
+
+    /// Seconds since the state of a copy was written.
+    #[must_use]
+    pub fn copy_age_s(&self, key: CallId, now: Instant) -> u32 {
+        match self.entries.get(&key).map(|entry| &entry.role) {
+            Some(Role::Copy(copy)) => copy.aged(now).age_ms / 1_000,
+            _ => 0,
+        }
     }
 
     /// How many outputs of a call are held.

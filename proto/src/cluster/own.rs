@@ -572,28 +572,4 @@ impl<H> Cluster<H> {
         }
         self.wake_at(now + SWEEP_EVERY, Wake::Sweep);
     }
-
-    // ---- tombstones (rule 20) -------------------------------------------------------------
-
-    pub(super) fn purge(&mut self, key: CallId, now: Instant) {
-        let Some(owned) = self.owned(key) else { return };
-        let Some(ended_at) = owned.ended_at else {
-            return;
-        };
-        let everybody = owned.record.listed().all(|member| {
-            self.view.is_gone(member) || owned.acked(member) == Some(owned.record.version)
-        });
-        if now.since(ended_at) < T1_X64 || !everybody {
-            self.wake_at(now + T1_X64 / 8, Wake::Purge(key));
-            return;
-        }
-        let (ballot, version) = (owned.record.ballot, owned.record.version);
-        let listed: Members = owned.record.listed().collect();
-        for member in listed {
-            self.release_copy(member, key, (ballot, version), now);
-        }
-        self.entries.remove(&key);
-        self.had.insert(key, (ballot, version));
-        self.effect(Effect::Yielded { key });
-    }
 }

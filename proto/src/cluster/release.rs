@@ -6,11 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use super::engine::Cluster;
+use super::effect::Effect;
+use super::engine::{Cluster, Wake};
 use super::liveness::Peer;
 use crate::base::ids::{Ballot, CallId, MemberId, Version};
+use crate::base::limits::T1_X64;
 use crate::base::time::Instant;
-use crate::wire::{Frame, Release};
+use crate::wire::{Frame, Members, Release};
 
 #[derive(Clone, Copy, Debug)]
 struct Due {
@@ -89,5 +91,28 @@ impl<H> Cluster<H> {
                 version: due.version,
             }));
         }
+    }
+
+    /// Rule 20: the end of an ended call, once everybody has it and nobody can ask any more.
+    pub(super) fn purge(&mut self, key: CallId, now: Instant) {
+        let Some(owned) = self.owned(key) else { return };
+        let Some(ended_at) = owned.ended_at else {
+            return;
+        };
+        let everybody = owned.record.listed().all(|member| {
+            self.view.is_gone(member) || owned.acked(member) == Some(owned.record.version)
+        });
+        if now.since(ended_at) < T1_X64 || !everybody {
+            self.wake_at(now + T1_X64 / 8, Wake::Purge(key));
+            return;
+        }
+        let (ballot, version) = (owned.record.ballot, owned.record.version);
+        let listed: Members = owned.record.listed().collect();
+        for member in listed {
+            self.release_copy(member, key, (ballot, version), now);
+        }
+        self.entries.remove(&key);
+        self.had.insert(key, (ballot, version));
+        self.effect(Effect::Yielded { key });
     }
 }

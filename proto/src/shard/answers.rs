@@ -132,7 +132,9 @@ impl Shard {
         let state = read_state(&record.state).ok()?;
         let dialog = state.sip.dialog();
         let stage = call_state(dialog.stage, state.sip.is_unacked());
-        Some(line(dialog, stage, &state.app, 0))
+        // At a holder of a copy the call has gone on ageing since its state was written.
+        let age_s = (state.age_ms / 1_000).saturating_add(self.cluster.copy_age_s(key, now));
+        Some(line(dialog, stage, &state.app, u64::from(age_s)))
     }
 
     fn detail(&self, key: CallId, now: Instant) -> Option<CallDetail> {

@@ -48,7 +48,7 @@ pub(super) struct StateV1 {
     #[serde(with = "serde_bytes")]
     pub(super) app_state: Vec<u8>,
     timers: Vec<(TimerId, u32)>,
-    age_ms: u32,
+    pub(super) age_ms: u32,
 }
 
 /// A record's state that this build can't bring to life. Nothing was changed.

@@ -59,6 +59,9 @@ pub enum DecodeError {
     /// A body larger than any real one.
     #[error("frame of {0} bytes, at most {FRAME_BYTES_MAX} are read")]
     Large(usize),
+    /// Bytes after the body, or in it after its last field.
+    #[error("{0} bytes too many in a frame")]
+    Trailing(usize),
     /// The body does not decode.
     #[error("frame kind {kind}: body does not decode: {source}")]
     Body {
@@ -119,7 +122,13 @@ fn write<T: Serialize>(address: Address, kind: u8, body: &T) -> Bytes {
 }
 
 fn read<T: DeserializeOwned>(kind: u8, body: &[u8]) -> Result<T, DecodeError> {
-    postcard::from_bytes(body).map_err(|source| DecodeError::Body { kind, source })
+    let (value, rest) =
+        postcard::take_from_bytes(body).map_err(|source| DecodeError::Body { kind, source })?;
+    if rest.is_empty() {
+        Ok(value)
+    } else {
+        Err(DecodeError::Trailing(rest.len()))
+    }
 }
 
 macro_rules! kinds {
@@ -161,6 +170,10 @@ pub fn decode(bytes: &[u8]) -> Result<(Address, Frame), DecodeError> {
             need: header.length,
         });
     };
+    let whole = HEADER_BYTES.saturating_add(header.length);
+    if bytes.len() > whole {
+        return Err(DecodeError::Trailing(bytes.len().saturating_sub(whole)));
+    }
     Ok((header.address, read_body(header.kind, body)?))
 }
 

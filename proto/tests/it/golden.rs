@@ -121,6 +121,20 @@ fn a_cut_frame_is_an_error() {
     }
 }
 
+/// A frame with a byte too many is an error, after it or inside it.
+#[test]
+fn a_frame_with_more_than_itself_is_an_error() {
+    for (name, frame) in frames() {
+        let mut longer = encode(ADDRESS, &frame).to_vec();
+        longer.push(0);
+        assert!(decode(&longer).is_err(), "{name} and a byte");
+        assert!(
+            decode(&with_length(&longer)).is_err(),
+            "{name} and a byte, told so"
+        );
+    }
+}
+
 /// The frame with its header's length made to fit.
 fn with_length(bytes: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();

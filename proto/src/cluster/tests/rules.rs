@@ -129,8 +129,8 @@ fn rule_06_release_waits_for_the_policy() {
     }
 }
 
-/// Rule 6, the other half: the owner stands still while acks lie in its socket; by the time it reads
-/// them the call is another's. They must not release anything.
+/// Rule 6, the other half: the owner stands still while acks lie in its socket; by the time it
+/// reads them the call is another's. They must not release anything.
 #[test]
 fn rule_06_a_late_ack_releases_nothing() {
     let (mut world, replicas) = with_call(3, 3, AckPolicy::All);
