@@ -543,13 +543,20 @@ impl<H> Cluster<H> {
                 fresh.push(member);
             }
         }
-        lookup.asked.extend(fresh.iter().copied());
         lookup.asked_at = now;
+        // Those that are silent already are asked in vain, most likely, and not waited for.
+        let absent = |member: &MemberId| self.is_absent(*member, key);
+        let waited: SmallVec<[MemberId; 6]> =
+            fresh.iter().copied().filter(|m| !absent(m)).collect();
         for member in &fresh {
             self.ask_life(*member, key, now);
             self.send(*member, key, Frame::Locate(Locate { key }));
         }
-        if fresh.iter().all(|member| self.is_absent(*member, key)) {
+        let nobody = waited.is_empty();
+        if let Some(lookup) = self.lookups.get_mut(&key) {
+            lookup.asked.extend(waited);
+        }
+        if nobody {
             self.ask_around(key, now);
         } else {
             self.wake_at(now + ASK_AGAIN, Wake::Key(key));
@@ -567,6 +574,13 @@ impl<H> Cluster<H> {
         let (answered, unanswered): (SmallVec<[MemberId; 6]>, SmallVec<[MemberId; 6]>) = others
             .filter(|member| *member != self.me)
             .partition(|member| lookup.answered.contains(member));
+        // Whoever fell silent while we asked may just have given a copy to one that had said no.
+        if unanswered
+            .iter()
+            .any(|member| lookup.asked.contains(member))
+        {
+            return false;
+        }
         let heard = |member: &MemberId| self.liveness.was_heard(self.peer(*member, key));
         unanswered.is_empty()
             || (!answered.is_empty()

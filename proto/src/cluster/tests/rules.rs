@@ -446,22 +446,25 @@ fn rule_20_a_tombstone_waits_for_who_missed_it() {
 fn no_verdict_without_evidence() {
     let (mut world, _) = with_call(3, 3, AckPolicy::One);
     world.crash(2, Duration::from_secs(5));
-    world.cut(0, 2, MS * 300);
-    world.cut(1, 2, MS * 300);
+    world.cut(0, 2, MS * 1_500);
+    world.cut(1, 2, MS * 1_500);
     world.start(2, MS);
     world.run_for(MS * 2);
     bring(&mut world, 2, 2);
-    assert!(told(&mut world, 2, 1_000), "{}", world.story(None));
+    assert!(told(&mut world, 2, 3_000), "{}", world.story(None));
     clean(&world);
 }
 
 /// A call at rest costs no records: nobody asks again for acks that have only grown old.
 #[test]
 fn a_call_at_rest_is_not_sent_again() {
-    let (mut world, _) = with_call(4, 3, AckPolicy::One);
+    let (mut world, replicas) = with_call(4, 3, AckPolicy::One);
     world.run_for(MS * 500);
     let batches = |world: &World| world.story(Some(KEY)).matches("Batch(").count();
     let before = batches(&world);
+    // Whenever somebody falls silent, all calls are looked at.
+    let at = bystander(&world, &replicas);
+    world.pause(at, MS * 200);
     world.run_for(Duration::from_secs(5));
     assert_eq!(batches(&world), before, "{}", world.story(Some(KEY)));
 }
