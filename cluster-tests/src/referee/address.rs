@@ -9,11 +9,17 @@ use super::{Listener, Rule, Violation};
 
 pub(super) fn judge(book: &Book<'_>, story: &Story, out: &mut Vec<Violation>) {
     let received = story.seen.iter().filter(|seen| seen.direction == Received);
+    let mut told: Vec<&[u8]> = Vec::new();
     for seen in received {
         let Some(node) = book.node(seen.remote) else {
             continue;
         };
-        contact(story, node, seen, out);
+        // What was told before is repeated byte for byte, by whoever repeats it.
+        let bytes = seen.message.bytes().as_ref();
+        if !told.contains(&bytes) {
+            contact(story, node, seen, out);
+        }
+        told.push(bytes);
         if seen.message.is_request() {
             sent_by(story, node, seen, out);
         }

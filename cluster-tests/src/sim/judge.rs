@@ -66,8 +66,8 @@ impl Judge {
         let highest = self.highest.entry(*key).or_insert(0);
         let late = ballot.epoch < *highest;
         *highest = (*highest).max(ballot.epoch);
-        // A repetition of what was let out before leaves at any time (G4's second half): it promises
-        // nothing new, and its copies may have died since.
+        // A repetition of what was let out before leaves at any time (G4's second half): it
+        // promises nothing new, and its copies may have died since.
         let mut hash = DefaultHasher::new();
         (key, message.bytes()).hash(&mut hash);
         let fresh = self.told.insert(hash.finish());

@@ -5,8 +5,10 @@
 //! crashes, phones. A seed decides everything, so a failing seed replays exactly.
 //!
 //! `plan` draws a run from a seed, `world` carries it out, `phone` are its callers, `net` its
-//! networks, `node` its nodes, `judge` looks at what happened.
+//! networks, `node` its nodes, `faults` what goes wrong, `judge` looks at what happened.
 
+mod callers;
+mod faults;
 mod judge;
 mod net;
 mod node;

@@ -18,7 +18,8 @@ const T2: Duration = Duration::from_secs(4);
 const T1_X64: Duration = Duration::from_secs(32);
 /// How long a phone waits for the application's own BYE.
 const PATIENCE: Duration = Duration::from_secs(15);
-const SDP: &[u8] = b"v=0\r\no=a 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
+const SDP: &[u8] = b"v=0\r\no=a 1 1 IN IP4 192.0.2.1\r\ns=-\r\n\
+    c=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
 
 /// How a call is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -340,8 +341,8 @@ impl Phone {
         }
     }
 
-    /// Where no member died and no message was lost: the call was not answered, or the application's
-    /// timer did not end it.
+    /// Where no member died and no message was lost: the call was not answered, or the
+    /// application's timer did not end it.
     pub(super) fn was_let_down(&self) -> bool {
         let unanswered = self.stage == Stage::Unanswered && self.end != End::Cancel;
         let timer_lost = self.answered && self.end == End::AppTimer && self.byes.is_empty();
@@ -456,11 +457,14 @@ impl Phone {
                     self.infos += 1;
                 }
             }
-            (Stage::Down, Method::Info) if ok && self.after_end.is_none() => {
-                // It may have been under way when the end came, but not five seconds later.
-                if done.cseq == self.cseq && self.byes.is_empty() {
-                    wishes.push(Wish::Blame("G3: an ended call answered 200".to_owned()));
-                }
+            // It may have been under way when the end came, but not five seconds later.
+            (Stage::Down, Method::Info)
+                if ok
+                    && self.after_end.is_none()
+                    && done.cseq == self.cseq
+                    && self.byes.is_empty() =>
+            {
+                wishes.push(Wish::Blame("G3: an ended call answered 200".to_owned()));
             }
             _ => {}
         }

@@ -6,7 +6,7 @@ use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use callring_proto::base::flow::{Flow, Transport};
+use callring_proto::base::flow::Flow;
 use callring_proto::base::ids::{CallId, MemberId, NodeId};
 use callring_proto::base::rng::{Rng, from_seed};
 use callring_proto::base::time::{Duration, Instant};
@@ -20,9 +20,9 @@ use rand::RngExt as _;
 
 use super::eprintln_line;
 use super::judge::{Emission, Judge, Violation, first_line};
-use super::net::{IDLE, Net, micros};
-use super::node::{Inbound, Life, fabric_addr, metadata, name, sealer, sip_addr};
-use super::phone::{Phone, Stage, Wish};
+use super::net::{Net, micros};
+use super::node::{Inbound, Life, fabric_addr, metadata, name, sealer};
+use super::phone::{Phone, Stage};
 use super::plan::{Fault, Plan};
 
 /// The cluster gets this long to come together before the first call.
@@ -30,8 +30,11 @@ const FORMING: Duration = Duration::from_secs(4);
 /// A run ends this long after its start, whatever happens.
 const END: Duration = Duration::from_secs(75);
 
+/// For how long after a death an acknowledgement of the dead may still be counted on the way.
+const GRAVE: Duration = Duration::from_millis(100);
+
 #[derive(Clone, Debug)]
-enum Event {
+pub(super) enum Event {
     Node(usize, MemberId, Box<Inbound>),
     Phone(usize, usize, Bytes),
     PhoneTime(usize),
@@ -43,7 +46,7 @@ enum Event {
     Heal,
 }
 
-struct Entry {
+pub(super) struct Entry {
     at: Instant,
     order: u64,
     event: Event,
@@ -89,24 +92,26 @@ pub struct Outcome {
 
 /// A run under way.
 pub struct World {
-    plan: Plan,
-    sabotage: Sabotage,
-    verbose: bool,
-    now: Instant,
-    rng: Rng,
-    net: Net,
-    heap: BinaryHeap<Entry>,
-    order: u64,
-    sealer: Arc<Sealer>,
-    nodes: Vec<(u32, Option<Life>)>,
-    sessions: BTreeMap<(MemberId, MemberId), u64>,
-    phones: Vec<Phone>,
-    judge: Judge,
-    trace: DefaultHasher,
-    takeovers: u64,
-    degraded: u64,
-    asks: BTreeMap<u64, (usize, CallId)>,
-    next_ask: u64,
+    pub(super) plan: Plan,
+    pub(super) sabotage: Sabotage,
+    pub(super) verbose: bool,
+    pub(super) now: Instant,
+    pub(super) rng: Rng,
+    pub(super) net: Net,
+    pub(super) heap: BinaryHeap<Entry>,
+    pub(super) order: u64,
+    pub(super) sealer: Arc<Sealer>,
+    pub(super) nodes: Vec<(u32, Option<Life>)>,
+    /// The dead, as they were.
+    pub(super) graves: Vec<(Instant, Life)>,
+    pub(super) sessions: BTreeMap<(MemberId, MemberId), u64>,
+    pub(super) phones: Vec<Phone>,
+    pub(super) judge: Judge,
+    pub(super) trace: DefaultHasher,
+    pub(super) takeovers: u64,
+    pub(super) degraded: u64,
+    pub(super) asks: BTreeMap<u64, (usize, CallId)>,
+    pub(super) next_ask: u64,
 }
 
 impl World {
@@ -126,6 +131,7 @@ impl World {
             order: 0,
             sealer: sealer(),
             nodes: (0..plan.nodes).map(|_| (0, None)).collect(),
+            graves: Vec::new(),
             sessions: BTreeMap::new(),
             phones: Vec::new(),
             judge: Judge::default(),
@@ -167,7 +173,7 @@ impl World {
         self.close()
     }
 
-    fn close(mut self) -> Outcome {
+    pub(super) fn close(mut self) -> Outcome {
         for index in 0..self.phones.len() {
             let phone = &self.phones[index];
             if !phone.is_done() && phone.stage != Stage::Waiting {
@@ -206,7 +212,7 @@ impl World {
     }
 
     /// Adds up a life's counters before it goes.
-    fn harvest(&mut self, node: usize) {
+    pub(super) fn harvest(&mut self, node: usize) {
         let now = self.now;
         let Some(life) = self.nodes[node].1.as_mut() else {
             return;
@@ -232,7 +238,7 @@ impl World {
         }
     }
 
-    fn push(&mut self, at: Instant, event: Event) {
+    pub(super) fn push(&mut self, at: Instant, event: Event) {
         self.order += 1;
         self.heap.push(Entry {
             at: at.max(self.now),
@@ -241,16 +247,16 @@ impl World {
         });
     }
 
-    fn note(&mut self, line: impl FnOnce() -> String) {
+    pub(super) fn note(&mut self, line: impl FnOnce() -> String) {
         if self.verbose {
             eprintln_line(&format!("{:?} {}", self.now, line()));
         }
     }
 
-    fn happen(&mut self, event: Event) {
+    pub(super) fn happen(&mut self, event: Event) {
         match event {
-            Event::Node(node, life, inbound) => self.to_node(node, life, *inbound),
-            Event::Phone(index, from, bytes) => self.to_phone(index, from, bytes),
+            Event::Node(node, life, inbound) => self.at_node(node, life, *inbound),
+            Event::Phone(index, from, bytes) => self.at_phone(index, from, bytes),
             Event::PhoneTime(index) => self.phone_time(index),
             Event::LinkUp(one, other) => self.link_up(one, other),
             Event::LinkDown(at, from, session) => self.link_down(at, from, session),
@@ -266,7 +272,7 @@ impl World {
 
     // ---- nodes ----------------------------------------------------------------------------
 
-    fn begin(&mut self, node: usize) {
+    pub(super) fn begin(&mut self, node: usize) {
         self.nodes[node].0 += 1;
         let number = self.nodes[node].0;
         let world = (&mut self.rng, self.now);
@@ -298,18 +304,18 @@ impl World {
         self.drain(node);
     }
 
-    fn lives(&self) -> impl Iterator<Item = (usize, MemberId)> + '_ {
+    pub(super) fn lives(&self) -> impl Iterator<Item = (usize, MemberId)> + '_ {
         let lives = self.nodes.iter().enumerate();
         lives.filter_map(|(node, (_, life))| Some((node, life.as_ref()?.me)))
     }
 
-    fn node_of(&self, member: MemberId) -> Option<usize> {
+    pub(super) fn node_of(&self, member: MemberId) -> Option<usize> {
         self.lives()
             .find(|(_, me)| *me == member)
             .map(|(node, _)| node)
     }
 
-    fn to_node(&mut self, node: usize, member: MemberId, inbound: Inbound) {
+    pub(super) fn at_node(&mut self, node: usize, member: MemberId, inbound: Inbound) {
         let now = self.now;
         let Some(life) = self.nodes[node].1.as_mut().filter(|life| life.me == member) else {
             return;
@@ -333,7 +339,7 @@ impl World {
         self.drain(node);
     }
 
-    fn drain(&mut self, node: usize) {
+    pub(super) fn drain(&mut self, node: usize) {
         let now = self.now;
         loop {
             let Some(life) = self.nodes[node].1.as_mut() else {
@@ -356,7 +362,7 @@ impl World {
         self.schedule_tick(node);
     }
 
-    fn schedule_tick(&mut self, node: usize) {
+    pub(super) fn schedule_tick(&mut self, node: usize) {
         let now = self.now;
         let Some(life) = self.nodes[node].1.as_mut() else {
             return;
@@ -374,7 +380,7 @@ impl World {
         }
     }
 
-    fn on_membership(&mut self, node: usize, effect: MembershipEffect) {
+    pub(super) fn on_membership(&mut self, node: usize, effect: MembershipEffect) {
         let now = self.now;
         match effect {
             MembershipEffect::Send { to, bytes } => {
@@ -403,7 +409,7 @@ impl World {
     }
 
     /// Membership took a living node for dead: links begin anew under its new name.
-    fn renamed(&mut self, node: usize, me: MemberId) {
+    pub(super) fn renamed(&mut self, node: usize, me: MemberId) {
         let now = self.now;
         self.note(|| format!("{} is renamed {me:?}", name(node)));
         let Some(life) = self.nodes[node].1.as_mut() else {
@@ -430,7 +436,7 @@ impl World {
         }
     }
 
-    fn end_link(&mut self, node: usize, member: MemberId, session: u64) {
+    pub(super) fn end_link(&mut self, node: usize, member: MemberId, session: u64) {
         let now = self.now;
         let Some(life) = self.nodes[node].1.as_mut() else {
             return;
@@ -442,7 +448,7 @@ impl World {
         }
     }
 
-    fn on_output(&mut self, node: usize, me: MemberId, output: Output) {
+    pub(super) fn on_output(&mut self, node: usize, me: MemberId, output: Output) {
         match output {
             Output::Sip { flow, bytes } => self.sip_out(node, &flow, bytes),
             Output::Frame { to, bytes } => self.frame_out(node, me, to, bytes),
@@ -456,7 +462,7 @@ impl World {
         }
     }
 
-    fn frame_out(&mut self, node: usize, me: MemberId, to: MemberId, bytes: Bytes) {
+    pub(super) fn frame_out(&mut self, node: usize, me: MemberId, to: MemberId, bytes: Bytes) {
         let (address, frame) = wire::decode(&bytes).expect("a node's own frame can be read");
         if let wire::Frame::Egress(egress) = &frame {
             self.emission(node, &egress.bytes);
@@ -484,7 +490,7 @@ impl World {
         self.push(at, Event::Node(target, to, inbound));
     }
 
-    fn sip_out(&mut self, node: usize, flow: &Flow, bytes: Bytes) {
+    pub(super) fn sip_out(&mut self, node: usize, flow: &Flow, bytes: Bytes) {
         self.emission(node, &bytes);
         let Some(index) = self
             .phones
@@ -500,7 +506,7 @@ impl World {
     }
 
     /// If `node` owns the call of this message, it is telling something: is it allowed to?
-    fn emission(&mut self, node: usize, bytes: &Bytes) {
+    pub(super) fn emission(&mut self, node: usize, bytes: &Bytes) {
         let message = Message::parse(bytes.clone()).expect("a node's own message can be read");
         let ours = if message.is_request() {
             message.from_tag()
@@ -534,9 +540,13 @@ impl World {
             .iter()
             .enumerate()
             .filter(|(other, _)| *other != node);
-        let others = others
-            .filter_map(|(_, (_, life))| probe(life.as_ref()?))
-            .collect();
+        let others = others.filter_map(|(_, (_, life))| probe(life.as_ref()?));
+        // What had been acknowledged when its holder died counts: that death is the one fault that
+        // is survived, and the repair is on its way.
+        let fresh = |at: &Instant| self.now.since(*at) < GRAVE;
+        let graves = self.graves.iter().filter(|(at, _)| fresh(at));
+        let graves = graves.filter_map(|(_, life)| probe(life));
+        let others = others.chain(graves).collect();
         let emission = Emission {
             key,
             message: &message,
@@ -545,269 +555,5 @@ impl World {
         };
         let partitioned = self.plan.is_partitioned();
         self.judge.on_emission(&emission, partitioned, self.now);
-    }
-
-    // ---- links ----------------------------------------------------------------------------
-
-    fn link_up(&mut self, one: MemberId, other: MemberId) {
-        let (Some(a), Some(b)) = (self.node_of(one), self.node_of(other)) else {
-            return;
-        };
-        let linked = |node: usize, member: &MemberId| {
-            self.nodes[node]
-                .1
-                .as_ref()
-                .is_some_and(|life| life.links.contains_key(member))
-        };
-        if linked(a, &other) || linked(b, &one) {
-            return;
-        }
-        if self.net.cut_until(a, b).is_some() {
-            let at = self.now + Duration::from_millis(300);
-            self.push(at, Event::LinkUp(one, other));
-            return;
-        }
-        let pair = (one.min(other), one.max(other));
-        let session = self.sessions.entry(pair).or_insert(0);
-        *session += 1;
-        let session = *session;
-        let shards = self.plan.shards;
-        for (node, me, member) in [(a, one, other), (b, other, one)] {
-            if let Some(life) = self.nodes[node].1.as_mut() {
-                life.links.insert(member, session);
-            }
-            for shard in 0..shards {
-                let input = Input::LinkUp {
-                    member,
-                    session,
-                    shards,
-                };
-                self.to_node(node, me, Inbound::Shard(shard, input));
-            }
-        }
-    }
-
-    fn link_down(&mut self, at: MemberId, from: MemberId, session: u64) {
-        let Some(node) = self.node_of(at) else { return };
-        let known = self.nodes[node]
-            .1
-            .as_ref()
-            .and_then(|life| life.links.get(&from));
-        if known == Some(&session) {
-            self.end_link(node, from, session);
-            self.drain(node);
-        }
-    }
-
-    // ---- faults ---------------------------------------------------------------------------
-
-    fn fault(&mut self, fault: Fault) {
-        self.note(|| format!("{fault:?}"));
-        match fault {
-            Fault::Crash { node, back, at } => {
-                self.harvest(node);
-                let Some(life) = self.nodes[node].1.take() else {
-                    return;
-                };
-                for (member, session) in life.links {
-                    let idle = self.now + IDLE;
-                    self.push(idle, Event::LinkDown(member, life.me, session));
-                }
-                if let Some(back) = back {
-                    let again = self.now + back.saturating_sub(at);
-                    self.push(again, Event::Restart(node));
-                }
-            }
-            Fault::Pause { node, span, .. } => {
-                let until = self.now + span;
-                if let Some(life) = self.nodes[node].1.as_mut() {
-                    life.paused = Some(until);
-                    let me = life.me;
-                    self.push(until, Event::Resume(node, me));
-                }
-            }
-            Fault::Partition { far, span, .. } => {
-                let until = self.now + span;
-                self.net.cut(far, until);
-                self.push(until, Event::Heal);
-            }
-        }
-    }
-
-    fn resume(&mut self, node: usize, member: MemberId) {
-        let now = self.now;
-        self.note(|| format!("{} resumes", name(node)));
-        let Some(life) = self.nodes[node].1.as_mut().filter(|life| life.me == member) else {
-            return;
-        };
-        life.paused = None;
-        life.tick = None;
-        while let Some(inbound) = life.backlog.pop_front() {
-            life.take(inbound, now);
-        }
-        life.take(Inbound::Tick, now);
-        self.drain(node);
-    }
-
-    // ---- phones ---------------------------------------------------------------------------
-
-    /// Nodes a phone may choose: those that run.
-    fn live(&self) -> Vec<usize> {
-        let lives = self.nodes.iter().enumerate();
-        let running =
-            lives.filter(|(_, (_, life))| life.as_ref().is_some_and(|life| life.paused.is_none()));
-        running.map(|(node, _)| node).collect()
-    }
-
-    fn phone_time(&mut self, index: usize) {
-        let live = self.live();
-        let phone = &mut self.phones[index];
-        let due = phone.next_deadline().is_some_and(|at| at <= self.now);
-        if !due && phone.stage != Stage::Waiting {
-            return;
-        }
-        let wishes = phone.on_time(self.now, &live, &mut self.rng);
-        self.grant(index, wishes);
-    }
-
-    fn to_phone(&mut self, index: usize, from: usize, bytes: Bytes) {
-        let Ok(message) = Message::parse(bytes) else {
-            return self
-                .judge
-                .blame(self.now, "a node sent what can't be read".to_owned());
-        };
-        let live = self.live();
-        let sealer = Arc::clone(&self.sealer);
-        let open = |call_id: &str, tag: &str| {
-            sealer
-                .open_tag(call_id.as_bytes(), tag)
-                .map(|locator| locator.call)
-        };
-        let now = self.now;
-        let wishes = self.phones[index].on_message(&message, open, now, &live, &mut self.rng, from);
-        self.note(|| {
-            format!(
-                "phone {index} <- {} from {}",
-                first_line(&message),
-                name(from)
-            )
-        });
-        self.grant(index, wishes);
-    }
-
-    fn grant(&mut self, index: usize, wishes: Vec<Wish>) {
-        for wish in wishes {
-            match wish {
-                Wish::Send(node, bytes) => self.phone_sends(index, node, &bytes),
-                Wish::Signal(node, key) => self.signal(node, key),
-                Wish::Counted(key) => self.count(index, key),
-                Wish::Blame(what) => {
-                    // Two sides may serve while they can't hear each other, and a third of what
-                    // one of them told may be gone at heal (PROTOCOL.md section 4).
-                    if !self.plan.is_partitioned() {
-                        let key = self.phones[index].key;
-                        self.judge
-                            .blame(self.now, format!("phone {index} {key:?}: {what}"));
-                    }
-                }
-            }
-        }
-        if let Some(at) = self.phones[index].next_deadline() {
-            self.push(at, Event::PhoneTime(index));
-        }
-    }
-
-    fn phone_sends(&mut self, index: usize, node: usize, bytes: &Bytes) {
-        self.note(|| {
-            let message = Message::parse(bytes.clone()).expect("a phone's own message");
-            format!(
-                "phone {index} -> {} to {}",
-                first_line(&message),
-                name(node)
-            )
-        });
-        let flow = Flow {
-            transport: Transport::Udp,
-            ingress: NodeId::of(&name(node)),
-            listener: 0,
-            remote: self.phones[index].addr,
-            advertise: sip_addr(node).to_string().into(),
-        };
-        for at in self.net.datagram(self.now, &mut self.rng) {
-            let Some(member) = self.nodes[node].1.as_ref().map(|life| life.me) else {
-                return;
-            };
-            let shard = self.rng.random_range(0..self.plan.shards);
-            let input = Input::Sip {
-                flow: flow.clone(),
-                bytes: bytes.clone(),
-            };
-            let inbound = Box::new(Inbound::Shard(shard, input));
-            self.push(at, Event::Node(node, member, inbound));
-        }
-    }
-
-    fn signal(&mut self, node: usize, key: CallId) {
-        self.note(|| format!("hang up {key:?} at {}", name(node)));
-        self.next_ask += 1;
-        let body = Bytes::from_static(callring_proto::app::Signal::HANG_UP);
-        let request = Ask::Signal { key, body };
-        let input = Input::Ask {
-            ask: self.next_ask,
-            request,
-        };
-        let shard = key.shard(self.plan.shards);
-        if let Some(me) = self.nodes[node].1.as_ref().map(|life| life.me) {
-            self.to_node(node, me, Inbound::Shard(shard, input));
-        }
-    }
-
-    /// The application must have counted every INFO that was answered, once.
-    fn count(&mut self, index: usize, key: CallId) {
-        let now = self.now;
-        let shard = usize::from(key.shard(self.plan.shards));
-        self.next_ask += 1;
-        let ask = self.next_ask;
-        self.asks.insert(ask, (index, key));
-        // A node that stands still may believe in an ownership that is over.
-        let owners = self
-            .nodes
-            .iter()
-            .enumerate()
-            .filter_map(|(node, (_, life))| {
-                let probe = life.as_ref()?.shards.get(shard)?.probe(key)?;
-                probe.owned.then_some((probe.ballot, node))
-            });
-        let Some((_, node)) = owners.max() else {
-            return;
-        };
-        let life = self.nodes[node].1.as_mut();
-        if let Some(shard) = life.and_then(|life| life.shards.get_mut(shard)) {
-            shard.handle(
-                now,
-                Input::Ask {
-                    ask,
-                    request: Ask::Call(key),
-                },
-            );
-            self.drain(node);
-        }
-    }
-
-    fn on_answer(&mut self, ask: u64, answer: Answer) {
-        let Some((index, key)) = self.asks.remove(&ask) else {
-            return;
-        };
-        let Answer::Call(Some(detail)) = answer else {
-            return;
-        };
-        let expected = format!("infos: {},", self.phones[index].infos);
-        if !detail.app_state.contains(&expected) && !self.plan.is_partitioned() {
-            let what = format!(
-                "{key:?}: phone saw {expected} state is {}",
-                detail.app_state
-            );
-            self.judge.blame(self.now, what);
-        }
     }
 }

@@ -68,8 +68,9 @@ fn no_answered_call_is_lost_when_its_node_dies_during_set_up() {
 
 #[test]
 fn every_copy_is_what_its_owner_has() {
-    // Goal: nothing is left behind when the load ends: each call is confirmed, each copy has its owner's version. Method:
-    // SIPp sets up 500 calls on one of three nodes and is done; every call is looked at in full.
+    // Goal: nothing is left behind when the load ends: each call is confirmed, each copy has its
+    // owner's version. Method: SIPp sets up 500 calls on one of three nodes and is done; every call
+    // is looked at in full.
     let mut plan = plan();
     plan.ring = RING;
     let arena = Arena::start(plan, 3);

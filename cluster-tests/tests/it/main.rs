@@ -8,6 +8,7 @@ mod commit;
 mod load;
 mod members;
 mod relay;
+mod sim;
 mod story;
 mod strangers;
 mod takeover;

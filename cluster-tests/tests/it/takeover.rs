@@ -129,9 +129,9 @@ fn a3_the_owner_dies_before_the_ack() {
 
 #[test]
 fn an_unacked_200_is_repeated_by_the_heir() {
-    // Goal: a caller whose ACK died with the owner is asked for it again, by somebody it can answer.
-    // Method: a call without ACK, the owner dies, an INFO through an outsider brings the heir, whose
-    // 200 is waited for and acknowledged.
+    // Goal: a caller whose ACK died with the owner is asked for it again, by somebody it can
+    // answer. Method: a call without ACK, the owner dies, an INFO through an outsider brings the
+    // heir, whose 200 is waited for and acknowledged.
     let mut arena = Arena::start(plan(), 5);
     let phone = arena.phone();
     let case = &answered(&arena, &phone, AckRule::Wait)[0];

@@ -372,6 +372,13 @@ impl<H> Cluster<H> {
                 continue;
             };
             if self.is_early(key) {
+                // Nobody else has heard of it: it goes on under the new name.
+                if let Some(entry) = self.entries.get_mut(&key) {
+                    entry.promised.owner = me;
+                }
+                if let Some(owned) = self.owned_mut(key) {
+                    owned.record.ballot.owner = me;
+                }
                 continue;
             }
             self.abort_claim(key, ballot, now);

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use super::effect::Effect;
 use super::entry::{Entry, Role};
-use super::find::Lookup;
 use super::lane::{Applied, InFlight, Lane};
 use super::liveness::{Liveness, Peer};
+use super::lookup::{Bucket, Lookup};
 use super::policy::Replication;
 use super::replica::PendingClaim;
 use super::stats::Stats;
@@ -74,7 +74,9 @@ pub struct Cluster<H> {
     wakes: BTreeSet<(Instant, Wake)>,
     pub(super) sweep: Option<VecDeque<CallId>>,
     pub(super) negative: BTreeMap<CallId, Instant>,
-    pub(super) everyone_tokens: super::find::Bucket,
+    /// Since when no other member is known.
+    pub(super) lonely_since: Option<Instant>,
+    pub(super) everyone_tokens: Bucket,
     pub(super) had: super::replica::Remembered,
     pub(super) releases: super::release::Releases,
     pub(super) rng: Rng,
@@ -106,7 +108,8 @@ impl<H> Cluster<H> {
             wakes: BTreeSet::new(),
             sweep: None,
             negative: BTreeMap::new(),
-            everyone_tokens: super::find::Bucket::default(),
+            lonely_since: None,
+            everyone_tokens: Bucket::default(),
             had: super::replica::Remembered::default(),
             releases: super::release::Releases::default(),
             rng,
@@ -202,6 +205,16 @@ impl<H> Cluster<H> {
     /// Membership or metadata changed.
     pub fn on_view(&mut self, view: Arc<View>, now: Instant) {
         self.previous = std::mem::replace(&mut self.view, view);
+        let known = |member| self.previous.is_live(member);
+        if !self.view.live().all(|info| known(info.id)) {
+            // Whoever has come may know what nobody here knew.
+            self.negative.clear();
+        }
+        self.lonely_since = if self.view.live().all(|info| info.id == self.me) {
+            self.lonely_since.or(Some(now))
+        } else {
+            None
+        };
         let gone: Vec<MemberId> = self
             .lanes
             .keys()

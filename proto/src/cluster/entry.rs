@@ -40,6 +40,10 @@ impl Queue {
         std::mem::take(&mut self.0)
     }
 
+    pub(super) fn retain(&mut self, keep: impl Fn(&Message) -> bool) {
+        self.0.retain(|brought| keep(&brought.message));
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Brought> {
         self.0.iter()
     }

@@ -1,172 +1,26 @@
 //! Finding a call's owner and bringing messages to it, from whatever member they arrived at.
 //!
-//! A look-up outlives its first message: it is also the route for the next ones. Nothing here makes
-//! anybody an owner; at most it tells the heir (rule 9) or, if we are the heir, begins a claim.
-//!
-//! ```text
-//!   bring -> Asking -> Relayed(to) -> idle route
-//!              |  ^        | silent: heir, or ourselves
-//!              v  |        v
-//!           Everyone    Paused (refused, crossed claims)
-//!              |
-//!              v
-//!           NotFound
-//! ```
-
-use smallvec::SmallVec;
+//! Nothing here makes anybody an owner; at most it tells the heir (rule 9) or, if we are the heir,
+//! begins a claim. Who is asked when nobody here knows is `ask`'s business.
 
 use super::effect::Effect;
 use super::engine::{Cluster, Wake};
 use super::entry::{Brought, Queue, Role, Stage};
+use super::lookup::{Lookup, Relayed, Step};
 use crate::base::ids::{Ballot, CallId, MemberId};
 use crate::base::time::{Duration, Instant};
-use crate::wire::{
-    Frame, Locate, Located, Members, Message, NotOwner, Refusal, Refuse, Relay, SignalAnswer,
-    Standing, TakeOver,
-};
+use crate::wire::{Frame, Members, Message, NotOwner, Relay, SignalAnswer, TakeOver};
 
 /// A relay that has passed this many members is dropped: somebody's records are in motion.
 const HOPS_MAX: u8 = 3;
 /// How long a relayed message is kept so that it can be brought again.
 const RELAY_KEEP: Duration = Duration::from_millis(250);
-/// A question is repeated to those that have not answered after this long.
-const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// How long an idle look-up stays as a route.
 const ROUTE_KEEP: Duration = Duration::from_secs(64);
 /// How long a look-up may last; after that its messages are dropped, not refused.
 const GIVE_UP: Duration = Duration::from_secs(8);
 /// Look-ups kept as routes at most; above, idle ones go early.
 const LOOKUPS_MAX: usize = 65_536;
-/// For how long a call that nobody knew is not looked for again.
-const NEGATIVE_KEEP: Duration = Duration::from_secs(2);
-/// Such calls remembered at most.
-const NEGATIVE_MAX: usize = 16_384;
-
-/// Rate limit of questions to every member.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Bucket {
-    tokens: u32,
-    filled: Instant,
-}
-
-impl Bucket {
-    const MAX: u32 = 100;
-    const PER_SECOND: u32 = 100;
-
-    fn take(&mut self, now: Instant) -> bool {
-        let millis = u32::try_from(now.since(self.filled).as_millis()).unwrap_or(u32::MAX);
-        let fresh = millis.saturating_mul(Self::PER_SECOND) / 1_000;
-        if fresh > 0 {
-            self.tokens = self.tokens.saturating_add(fresh).min(Self::MAX);
-            self.filled = now;
-        }
-        let granted = self.tokens > 0;
-        self.tokens = self.tokens.saturating_sub(1);
-        granted
-    }
-}
-
-impl Default for Bucket {
-    fn default() -> Self {
-        Self {
-            tokens: Self::MAX,
-            filled: Instant::START,
-        }
-    }
-}
-
-/// Where a look-up stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    /// Nothing under way.
-    Idle,
-    /// The members at the position and the hinted owner have been asked.
-    Asking,
-    /// Everybody has been asked.
-    Everyone,
-    /// What waits has been sent to this member.
-    Relayed(Relayed),
-    /// Crossed claims or a refusal: look again then.
-    Paused(Instant),
-}
-
-/// What waits is with another member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Relayed {
-    to: MemberId,
-    /// An echo of it, in the same session, proves that the member was there to take it.
-    stamp: Instant,
-    /// The session it went by; none if there was no link, and so it went nowhere.
-    session: Option<u64>,
-}
-
-/// What is known of a call that is owned elsewhere.
-#[derive(Clone, Debug)]
-struct Known {
-    ballot: Ballot,
-    members: Members,
-}
-
-/// A look-up, and afterwards the route it found.
-#[derive(Debug)]
-pub(super) struct Lookup {
-    hint: Option<MemberId>,
-    step: Step,
-    asked: SmallVec<[MemberId; 6]>,
-    asked_at: Instant,
-    answered: SmallVec<[MemberId; 6]>,
-    known: Option<Known>,
-    /// The ballot whose owner a holder of a copy finds silent.
-    reported: Option<Ballot>,
-    /// Members that turned out not to own the call or not to be able to inherit it.
-    excluded: SmallVec<[MemberId; 4]>,
-    queue: Queue,
-    since: Instant,
-    used: Instant,
-}
-
-impl Lookup {
-    fn new(hint: Option<MemberId>, now: Instant) -> Self {
-        Self {
-            hint,
-            step: Step::Idle,
-            asked: SmallVec::new(),
-            asked_at: now,
-            answered: SmallVec::new(),
-            known: None,
-            reported: None,
-            excluded: SmallVec::new(),
-            queue: Queue::default(),
-            since: now,
-            used: now,
-        }
-    }
-
-    pub(super) fn is_idle(&self) -> bool {
-        self.queue.is_empty()
-    }
-
-    fn learn(&mut self, ballot: Ballot, members: Option<&Members>) {
-        match &mut self.known {
-            Some(known) if known.ballot > ballot => {}
-            Some(known) if known.ballot == ballot => {
-                if let Some(members) = members {
-                    known.members = members.clone();
-                }
-            }
-            known => {
-                let members = members.cloned().unwrap_or_default();
-                *known = Some(Known { ballot, members });
-            }
-        }
-    }
-
-    fn again(&mut self) {
-        self.step = Step::Idle;
-        self.asked.clear();
-        self.answered.clear();
-    }
-}
 
 impl<H> Cluster<H> {
     /// Brings `message` to the owner of `key`, wherever that is. `hint` is the owner that the
@@ -183,6 +37,14 @@ impl<H> Cluster<H> {
             },
             now,
         );
+    }
+
+    /// What was brought for `key` and has been answered, by `is_answered`'s word: it need not be
+    /// brought again if the owner dies now.
+    pub fn answered(&mut self, key: CallId, is_answered: impl Fn(&Message) -> bool) {
+        if let Some(lookup) = self.lookups.get_mut(&key) {
+            lookup.queue.retain(|message| !is_answered(message));
+        }
     }
 
     pub(super) fn bring_all(&mut self, key: CallId, queue: Vec<Brought>, now: Instant) {
@@ -222,7 +84,13 @@ impl<H> Cluster<H> {
         self.wake_at(now + pause, Wake::Key(key));
     }
 
-    fn bring_one(&mut self, key: CallId, hint: Option<MemberId>, brought: Brought, now: Instant) {
+    pub(super) fn bring_one(
+        &mut self,
+        key: CallId,
+        hint: Option<MemberId>,
+        brought: Brought,
+        now: Instant,
+    ) {
         let queued = match self.entries.get_mut(&key).map(|entry| &mut entry.role) {
             Some(Role::Owned(owned)) if owned.stage != Stage::Activating => {
                 return self.deliver(key, brought);
@@ -266,7 +134,7 @@ impl<H> Cluster<H> {
         }
     }
 
-    fn trim_lookups(&mut self, now: Instant) {
+    pub(super) fn trim_lookups(&mut self, now: Instant) {
         if self.lookups.len() >= LOOKUPS_MAX {
             self.lookups
                 .retain(|_, lookup| !lookup.is_idle() || now.since(lookup.used) < ROUTE_KEEP / 8);
@@ -314,7 +182,7 @@ impl<H> Cluster<H> {
         }
     }
 
-    fn advance_relayed(&mut self, key: CallId, relayed: Relayed, now: Instant) {
+    pub(super) fn advance_relayed(&mut self, key: CallId, relayed: Relayed, now: Instant) {
         let Relayed { to, stamp, session } = relayed;
         if self.is_absent(to, key) {
             // Rule 9, and SIP.md S3.6: what was not answered is brought to the next owner.
@@ -353,7 +221,7 @@ impl<H> Cluster<H> {
         }
     }
 
-    fn decide(&mut self, key: CallId, now: Instant) {
+    pub(super) fn decide(&mut self, key: CallId, now: Instant) {
         let Some(lookup) = self.lookups.get(&key) else {
             return;
         };
@@ -397,7 +265,7 @@ impl<H> Cluster<H> {
     }
 
     /// It was ours, and somebody fenced us off of whom nothing more is known (rule 15).
-    fn reclaim(&mut self, key: CallId, now: Instant) {
+    pub(super) fn reclaim(&mut self, key: CallId, now: Instant) {
         let since = self.entries.get(&key).map_or(now, |entry| entry.since);
         let until = since + self.orphan_after();
         if now >= until {
@@ -421,7 +289,7 @@ impl<H> Cluster<H> {
     }
 
     /// We are the heir. Only a copy can claim.
-    fn inherit(&mut self, key: CallId, now: Instant) {
+    pub(super) fn inherit(&mut self, key: CallId, now: Instant) {
         let has_copy = matches!(
             self.entries.get(&key).map(|entry| &entry.role),
             Some(Role::Copy(_))
@@ -442,12 +310,18 @@ impl<H> Cluster<H> {
         self.start_claim(key, queue, now);
     }
 
-    fn session(&self, member: MemberId, key: CallId) -> Option<u64> {
+    pub(super) fn session(&self, member: MemberId, key: CallId) -> Option<u64> {
         let lane = self.lanes.get(&self.peer(member, key));
         lane.and_then(super::lane::Lane::session)
     }
 
-    fn relay_all(&mut self, key: CallId, to: MemberId, heir: Option<Ballot>, now: Instant) {
+    pub(super) fn relay_all(
+        &mut self,
+        key: CallId,
+        to: MemberId,
+        heir: Option<Ballot>,
+        now: Instant,
+    ) {
         if let Some(ballot) = heir {
             self.send(to, key, Frame::TakeOver(TakeOver { key, ballot }));
         }
@@ -469,7 +343,7 @@ impl<H> Cluster<H> {
         self.wake_at(now + RELAY_KEEP, Wake::Key(key));
     }
 
-    fn relay_one(&mut self, key: CallId, to: MemberId, brought: &Brought, now: Instant) {
+    pub(super) fn relay_one(&mut self, key: CallId, to: MemberId, brought: &Brought, now: Instant) {
         if self.is_absent(to, key) {
             self.advance_lookup(key, now);
             return;
@@ -483,229 +357,6 @@ impl<H> Cluster<H> {
         self.stats.relayed += 1;
         self.send(to, key, Frame::Relay(relay(key, brought)));
         self.wake_at(now + RELAY_KEEP, Wake::Key(key));
-    }
-
-    // ---- asking ---------------------------------------------------------------------------
-
-    /// Asks the next circle of members, or concludes that nobody knows.
-    fn ask_around(&mut self, key: CallId, now: Instant) {
-        let Some(lookup) = self.lookups.get(&key) else {
-            return;
-        };
-        let unanswered = lookup.asked.iter().copied();
-        let pending: SmallVec<[MemberId; 6]> = unanswered
-            .filter(|member| !lookup.answered.contains(member) && !self.is_absent(*member, key))
-            .collect();
-        if !pending.is_empty() {
-            // Questions and answers can be lost with a link.
-            let again = now.since(lookup.asked_at) >= ASK_AGAIN;
-            for member in pending {
-                self.watch(member, key);
-                if again {
-                    self.ask_life(member, key, now);
-                    self.send(member, key, Frame::Locate(Locate { key }));
-                }
-            }
-            if let Some(lookup) = self.lookups.get_mut(&key).filter(|_| again) {
-                lookup.asked_at = now;
-                self.wake_at(now + ASK_AGAIN, Wake::Key(key));
-            }
-            return;
-        }
-        let (step, hint) = (lookup.step, lookup.hint);
-        let copies = self.policy.copies.max(2);
-        let circle: SmallVec<[MemberId; 6]> = match step {
-            Step::Everyone => return self.not_found(key, now),
-            Step::Asking => {
-                if !self.everyone_tokens.take(now) {
-                    return self.look_later(key, now);
-                }
-                self.view.live().map(|info| info.id).collect()
-            }
-            Step::Idle | Step::Paused(_) | Step::Relayed(..) => {
-                let present = self.view.holders(key.position, copies);
-                let previous = self.previous.holders(key.position, copies);
-                present.into_iter().chain(previous).chain(hint).collect()
-            }
-        };
-        let Some(lookup) = self.lookups.get_mut(&key) else {
-            return;
-        };
-        lookup.step = if step == Step::Asking {
-            Step::Everyone
-        } else {
-            Step::Asking
-        };
-        let mut fresh: SmallVec<[MemberId; 6]> = SmallVec::new();
-        for member in circle {
-            let known = fresh.contains(&member) || lookup.asked.contains(&member);
-            if member != self.me && !known && !self.view.is_gone(member) {
-                fresh.push(member);
-            }
-        }
-        lookup.asked_at = now;
-        // Those that are silent already are asked in vain, most likely, and not waited for.
-        let absent = |member: &MemberId| self.is_absent(*member, key);
-        let waited: SmallVec<[MemberId; 6]> =
-            fresh.iter().copied().filter(|m| !absent(m)).collect();
-        for member in &fresh {
-            self.ask_life(*member, key, now);
-            self.send(*member, key, Frame::Locate(Locate { key }));
-        }
-        let nobody = waited.is_empty();
-        if let Some(lookup) = self.lookups.get_mut(&key) {
-            lookup.asked.extend(waited);
-        }
-        if nobody {
-            self.ask_around(key, now);
-        } else {
-            self.wake_at(now + ASK_AGAIN, Wake::Key(key));
-        }
-    }
-
-    /// Whether nobody can know the call: those that did not say so are few enough to have been
-    /// covered by others' copies, and fell silent in front of us. A member that was never heard (we
-    /// have just started, or our links are not up) proves nothing; neither does asking in vain.
-    fn is_conclusive(&self, key: CallId) -> bool {
-        let Some(lookup) = self.lookups.get(&key) else {
-            return false;
-        };
-        let others = self.view.live().map(|info| info.id);
-        let (answered, unanswered): (SmallVec<[MemberId; 6]>, SmallVec<[MemberId; 6]>) = others
-            .filter(|member| *member != self.me)
-            .partition(|member| lookup.answered.contains(member));
-        // Whoever fell silent while we asked may just have given a copy to one that had said no.
-        if unanswered
-            .iter()
-            .any(|member| lookup.asked.contains(member))
-        {
-            return false;
-        }
-        let heard = |member: &MemberId| self.liveness.was_heard(self.peer(*member, key));
-        unanswered.is_empty()
-            || (!answered.is_empty()
-                && unanswered.len() < self.policy.copies
-                && unanswered.iter().all(heard))
-    }
-
-    /// Quiet is safer than a 481: the phone asks again, and so do we.
-    fn look_later(&mut self, key: CallId, now: Instant) {
-        let until = now + self.policy.silence;
-        if let Some(lookup) = self.lookups.get_mut(&key) {
-            lookup.again();
-            lookup.excluded.clear();
-            lookup.step = Step::Paused(until);
-            self.wake_at(until, Wake::Key(key));
-        }
-    }
-
-    fn not_found(&mut self, key: CallId, now: Instant) {
-        // Somebody knew it once, so it may be on the move; or too few have spoken.
-        let known = self
-            .lookups
-            .get(&key)
-            .is_some_and(|lookup| lookup.known.is_some());
-        if known || !self.is_conclusive(key) {
-            return self.look_later(key, now);
-        }
-        let Some(lookup) = self.lookups.get_mut(&key) else {
-            return;
-        };
-        let queue = lookup.queue.take();
-        self.lookups.remove(&key);
-        if self.negative.len() >= NEGATIVE_MAX {
-            self.negative.retain(|_, until| now < *until);
-        }
-        if self.negative.len() < NEGATIVE_MAX {
-            self.negative.insert(key, now + NEGATIVE_KEEP);
-        }
-        for brought in queue {
-            self.effect(Effect::NotFound {
-                key,
-                message: brought.message,
-            });
-        }
-    }
-
-    // ---- answers --------------------------------------------------------------------------
-
-    pub(super) fn on_located(&mut self, from: MemberId, located: Located, now: Instant) {
-        let key = located.key;
-        let Some(lookup) = self.lookups.get_mut(&key) else {
-            return;
-        };
-        if !lookup.answered.contains(&from) {
-            lookup.answered.push(from);
-        }
-        match located.standing {
-            Standing::Owner { ballot } => {
-                lookup.excluded.retain(|member| *member != from);
-                lookup.reported = None;
-                lookup.learn(ballot, None);
-            }
-            Standing::Copy {
-                ballot,
-                members,
-                owner_silent,
-            } => {
-                lookup.learn(ballot, Some(&members));
-                let known = lookup.known.as_ref().map(|known| known.ballot);
-                if owner_silent && known == Some(ballot) {
-                    // The holder's evidence decides the claim, so there is no need to gather ours.
-                    lookup.reported = Some(ballot);
-                }
-            }
-            Standing::Unknown { .. } => {}
-        }
-        if matches!(lookup.step, Step::Asking | Step::Everyone) {
-            self.advance_lookup(key, now);
-        }
-    }
-
-    pub(super) fn on_not_owner(&mut self, from: MemberId, not_owner: &NotOwner, now: Instant) {
-        let key = not_owner.key;
-        let Some(lookup) = self.lookups.get_mut(&key) else {
-            return;
-        };
-        if !matches!(lookup.step, Step::Relayed(relayed) if relayed.to == from) {
-            return;
-        }
-        lookup.again();
-        lookup.excluded.push(from);
-        let owner = lookup.known.as_ref().map(|known| known.ballot.owner);
-        match not_owner.ballot {
-            Some(ballot) if ballot.owner != from => lookup.learn(ballot, None),
-            // It forgot the call altogether: what we took for knowledge is obsolete.
-            _ if owner == Some(from) => lookup.known = None,
-            _ => {}
-        }
-        self.advance_lookup(key, now);
-    }
-
-    /// A take-over that we asked for was turned down.
-    pub(super) fn lookup_refused(
-        &mut self,
-        key: CallId,
-        from: MemberId,
-        refuse: &Refuse,
-        now: Instant,
-    ) {
-        let Some(lookup) = self.lookups.get_mut(&key) else {
-            return;
-        };
-        match refuse.refusal {
-            Refusal::Owner { ballot } => lookup.learn(ballot, None),
-            Refusal::Promised { ballot } | Refusal::Alive { ballot } => {
-                lookup.learn(ballot, None);
-                let queue = lookup.queue.take();
-                self.bring_later(key, queue, ballot, now);
-            }
-            Refusal::NoCopy => {
-                lookup.excluded.push(from);
-                lookup.again();
-                self.advance_lookup(key, now);
-            }
-        }
     }
 
     // ---- the other end --------------------------------------------------------------------

@@ -128,9 +128,11 @@ impl<H> Cluster<H> {
         live.then_some(member)
     }
 
-    /// Lets a SIP message leave from another member's socket.
-    pub fn send_egress(&mut self, member: MemberId, egress: Egress) {
-        let peer = super::liveness::Peer { member, shard: 0 };
+    /// Lets a SIP message leave from another member's socket. It goes to the shard that has to do
+    /// with `key`: that one may have brought the request.
+    pub fn send_egress(&mut self, member: MemberId, key: Option<CallId>, egress: Egress) {
+        let first = super::liveness::Peer { member, shard: 0 };
+        let peer = key.map_or(first, |key| self.peer(member, key));
         self.send_shard(peer, Frame::Egress(egress));
     }
 }

@@ -3,6 +3,7 @@
 //! May use: base and wire. Never: SIP. Addresses of SIP listeners pass through here as opaque
 //! strings, records as opaque bytes.
 
+mod ask;
 mod claim;
 pub mod effect;
 mod engine;
@@ -12,6 +13,7 @@ pub mod gate;
 pub mod lane;
 pub mod liveness;
 mod look;
+mod lookup;
 pub mod membership;
 mod own;
 pub mod policy;

@@ -543,9 +543,19 @@ impl<H> Cluster<H> {
         if self.sweep.is_none() {
             self.wake_at(now + SWEEP_EVERY, Wake::Sweep);
         }
-        let owned = self.entries.iter();
-        let owned = owned.filter(|(_, entry)| matches!(entry.role, Role::Owned(_)));
-        self.sweep = Some(owned.map(|(key, _)| *key).collect());
+        let unwell = self.entries.iter().filter(|(_, entry)| match &entry.role {
+            Role::Owned(owned) => self.lacks_copies(owned),
+            _ => false,
+        });
+        self.sweep = Some(unwell.map(|(key, _)| *key).collect());
+    }
+
+    /// Whether the call has fewer present copies than asked for, or one that is not present.
+    fn lacks_copies(&self, owned: &Owned<H>) -> bool {
+        let record = &owned.record;
+        owned.stage != Stage::Early
+            && (record.members.len() + 1 < self.policy.copies
+                || record.listed().any(|one| self.is_absent(one, record.key)))
     }
 
     pub(super) fn sweep_some(&mut self, now: Instant) {

@@ -34,6 +34,7 @@ impl Shard {
             Effect::NotFound { key, message } => self.on_not_found(key, message),
             Effect::Egress(egress) => {
                 // The owner counted it; here it only leaves.
+                self.note_answer(&egress.bytes);
                 self.outputs.push_back(Output::Sip {
                     flow: egress.flow,
                     bytes: egress.bytes,
@@ -43,6 +44,32 @@ impl Shard {
                 self.answer_ask(answer.ask, answer.refusal.map_or(Ok(()), Err));
             }
         }
+    }
+
+    /// A final response passes through on its way out: the request it answers, if we brought it to
+    /// the owner, is done with. Brought again to an heir it would be a new request there.
+    fn note_answer(&mut self, bytes: &bytes::Bytes) {
+        let Ok(response) = Message::parse(bytes.clone()) else {
+            return;
+        };
+        if response.status().is_none_or(|status| status < 200) {
+            return;
+        }
+        let tag = response.to_tag().unwrap_or_default();
+        let locator = self.sealer.open_tag(response.call_id().as_bytes(), tag);
+        let Some(key) = locator.map(|locator| locator.call) else {
+            return;
+        };
+        self.cluster.answered(key, |brought| match brought {
+            wire::Message::Sip { bytes, .. } => {
+                Message::parse(bytes.clone()).is_ok_and(|request| {
+                    request.is_request()
+                        && request.branch() == response.branch()
+                        && request.cseq() == response.cseq()
+                })
+            }
+            wire::Message::Signal { .. } => false,
+        });
     }
 
     fn on_deliver(&mut self, key: CallId, message: wire::Message, now: Instant) {

@@ -221,7 +221,7 @@ impl Shard {
             builder = builder.header(*name, *value);
         }
         match builder.build() {
-            Ok(bytes) => self.send_sip(reply_flow(request, flow), bytes),
+            Ok(bytes) => self.send_sip(None, reply_flow(request, flow), bytes),
             Err(error) => tracing::debug!(%error, "request can't be answered"),
         }
     }

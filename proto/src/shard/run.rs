@@ -40,7 +40,7 @@ impl Shard {
             }
             for effect in effects {
                 match effect {
-                    Effect::Send { flow, bytes } => self.send_sip(flow, bytes),
+                    Effect::Send { flow, bytes } => self.send_sip(Some(key), flow, bytes),
                     Effect::Ready(outgoing) => ready.push(outgoing),
                     Effect::Event(event) => {
                         touched = true;
@@ -74,7 +74,7 @@ impl Shard {
         }
         for effect in call.sip.take_effects() {
             if let Effect::Send { flow, bytes } = effect {
-                self.send_sip(flow, bytes);
+                self.send_sip(Some(key), flow, bytes);
             }
         }
         self.after(key, now);
@@ -312,7 +312,7 @@ impl Shard {
     }
 
     /// Sends a SIP message by a flow: from our own socket, or through the member whose socket it is.
-    pub(super) fn send_sip(&mut self, flow: Flow, bytes: Bytes) {
+    pub(super) fn send_sip(&mut self, key: Option<CallId>, flow: Flow, bytes: Bytes) {
         self.counts.sip_out.count(label(&bytes));
         if flow.ingress == self.view.me.node {
             self.outputs.push_back(Output::Sip { flow, bytes });
@@ -321,7 +321,7 @@ impl Shard {
         match self.cluster.reachable(flow.ingress) {
             Some(member) => {
                 self.cluster
-                    .send_egress(member, wire::Egress { flow, bytes });
+                    .send_egress(member, key, wire::Egress { flow, bytes });
             }
             // The ingress is dead: the peer may still take it from here.
             None => match self.own_flow(&flow) {

@@ -42,6 +42,8 @@ pub struct Outgoing {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum What {
+    /// A response that no transaction keeps.
+    Bare(Box<Flow>, Bytes),
     Provisional(RequestId, Bytes),
     /// The transaction keeps the response.
     Final(RequestId),

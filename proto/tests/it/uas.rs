@@ -120,7 +120,9 @@ impl Desk {
         while let Some(output) = self.shard.poll_output(self.now) {
             if let Output::Sip { bytes, .. } = output {
                 let message = Message::parse(bytes.clone()).expect("our own message reads");
-                if let Some(tag) = message.to_tag() {
+                if !message.is_request()
+                    && let Some(tag) = message.to_tag()
+                {
                     self.tag = tag.to_owned();
                 }
                 let line = match message.status() {
@@ -266,6 +268,8 @@ fn an_application_timer_sends_one_bye_with_our_own_number() {
     assert_eq!(bye.cseq_number(), 1);
     assert_eq!(bye.from_tag().map(str::len), Some(64));
     assert_eq!(bye.to_tag(), Some("77"));
+    assert_eq!(desk.say("BYE", 2, "x", ""), "200 BYE", "BYEs may cross");
+    assert_eq!(desk.say("INFO", 3, "y", ""), "481 INFO");
 }
 
 #[test]

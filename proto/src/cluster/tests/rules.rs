@@ -385,7 +385,8 @@ fn rule_18_release_is_positional() {
     assert!(world.cluster(replica).record(KEY).is_none());
 }
 
-/// Rule 19: a restarted owner is another member: its heir goes on, and it does not take up its calls.
+/// Rule 19: a restarted owner is another member: its heir goes on, and it does not take up its
+/// calls.
 #[test]
 fn rule_19_a_restart_is_a_different_member() {
     let (mut world, replicas) = with_call(4, 3, AckPolicy::One);

@@ -5,6 +5,7 @@
 //! step that a record must hold sets `changed`.
 
 mod image;
+mod reply;
 mod uac;
 mod uas;
 
@@ -25,8 +26,8 @@ use crate::base::flow::Flow;
 use crate::base::time::Instant;
 
 pub use image::SipImage;
+pub use reply::Reply;
 pub use uac::Egress;
-pub use uas::Reply;
 
 /// Methods that a call answers: the value of Allow.
 pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE";

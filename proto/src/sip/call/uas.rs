@@ -1,61 +1,19 @@
 //! Requests of the peer and our answers to them. RFC 3261 8.2, 9.2, 12.2.2, 13.3, 14.2, 15.1.2.
 
-use std::borrow::Cow;
-
-use bytes::Bytes;
-
+use super::reply::{Reply, write_reply};
 use super::{ALLOW, Answer, CallError, Server, ServerTx, SipCall, Unacked, reply_flow, server_key};
 use crate::base::flow::Flow;
 use crate::base::limits::SERVER_TRANSACTIONS_PER_CALL_MAX;
 use crate::base::time::Instant;
 use crate::sip::dialog::{Dialog, Order, Stage, is_target_refresh};
 use crate::sip::effect::{Cause, Class, Effect, Event, Outgoing, OwnRequestId, RequestId, What};
-use crate::sip::header::HeaderName;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
 use crate::sip::transaction::key::TransactionKey;
 use crate::sip::transaction::server_invite::ServerInvite;
 use crate::sip::transaction::server_other::ServerOther;
 use crate::sip::transaction::success::UnackedSuccess;
-use crate::sip::write::{Refused, ResponseBuilder};
-
-/// What an application answers a request with.
-#[derive(Clone, Debug, Default)]
-pub struct Reply {
-    /// 101 to 699.
-    pub status: u16,
-    /// Another reason phrase than the registered one.
-    pub reason: Option<String>,
-    /// Further header fields.
-    pub headers: Vec<(String, String)>,
-    /// Content-Type and body.
-    pub body: Option<(String, Bytes)>,
-}
-
-impl Reply {
-    /// A bare response.
-    #[must_use]
-    pub fn new(status: u16) -> Self {
-        Self {
-            status,
-            ..Self::default()
-        }
-    }
-
-    /// With a further header field.
-    #[must_use]
-    pub fn header(mut self, name: &str, value: &str) -> Self {
-        self.headers.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// With a body.
-    #[must_use]
-    pub fn body(mut self, content_type: &str, body: impl Into<Bytes>) -> Self {
-        self.body = Some((content_type.to_owned(), body.into()));
-        self
-    }
-}
+use crate::sip::write::ResponseBuilder;
 
 impl SipCall {
     /// The call that an INVITE without To tag begins; `local_tag` is its sealed locator.
@@ -86,6 +44,10 @@ impl SipCall {
             Method::Ack => self.on_ack(&request, now),
             Method::Cancel => self.on_cancel(&request, &key, flow, now),
             _ if !self.dialog.matches(&request) => self.refuse_now(&request, flow, 481),
+            // Two BYEs that cross: both ends want the same, so both are told that it is so.
+            Method::Bye if self.ended == Some(Cause::OwnBye) => {
+                self.refuse_now(&request, flow, 200);
+            }
             _ if self.ended.is_some() => self.refuse_now(&request, flow, 481),
             _ => self.on_fresh(request, flow, now),
         }
@@ -269,7 +231,7 @@ impl SipCall {
         id
     }
 
-    /// Answers without any state: what is told changes nothing.
+    /// Answers without a transaction: the same request would be answered the same again.
     fn refuse_now(&mut self, request: &Message, flow: &Flow, status: u16) {
         let allow: &[(&str, &str)] = if status == 405 {
             &[("Allow", ALLOW)]
@@ -293,10 +255,10 @@ impl SipCall {
             builder = builder.header(*name, *value);
         }
         if let Ok(bytes) = builder.build() {
-            self.effects.push(Effect::Send {
-                flow: reply_flow(request, flow),
-                bytes,
-            });
+            // It may tell of a state that is not safe yet (an end, say): behind what is held.
+            let what = What::Bare(Box::new(reply_flow(request, flow)), bytes);
+            let class = Class::Refusal;
+            self.effects.push(Effect::Ready(Outgoing { class, what }));
         }
     }
 
@@ -376,6 +338,7 @@ impl SipCall {
     /// Lets an output out: its transaction sends it, and its timers start now.
     pub fn emit(&mut self, outgoing: Outgoing, now: Instant) {
         match outgoing.what {
+            What::Bare(flow, bytes) => self.effects.push(Effect::Send { flow: *flow, bytes }),
             What::Provisional(id, bytes) => {
                 let Some(server) = self.servers.iter_mut().find(|server| server.id == id) else {
                     return;
@@ -462,39 +425,4 @@ impl SipCall {
             }
         }
     }
-}
-
-fn write_reply(
-    request: &Message,
-    reply: &Reply,
-    flow: &Flow,
-    local_tag: &str,
-    contact: Option<String>,
-    initial: bool,
-) -> Result<Bytes, Refused> {
-    let mut builder = ResponseBuilder::new(request, reply.status).to_tag(local_tag);
-    builder = builder.source(flow.remote);
-    if let Some(reason) = &reply.reason {
-        builder = builder.reason(reason.as_str());
-    }
-    if let Some(contact) = contact {
-        builder = builder
-            .contact(Cow::Owned::<str>(contact))
-            .header("Allow", ALLOW);
-        if initial {
-            builder = builder.with_record_route(); // RFC 3261 12.1.1
-        }
-    } else if *request.method() == Method::Options && reply.status < 300 {
-        builder = builder
-            .header("Allow", ALLOW)
-            .header("Accept", "application/sdp");
-    }
-    for (name, value) in &reply.headers {
-        builder = builder.header(name.as_str(), value.as_str());
-    }
-    if let Some((kind, body)) = &reply.body {
-        builder = builder.body(kind.as_str(), body.as_ref());
-    }
-    debug_assert!(request.header(HeaderName::CallId).is_some());
-    builder.build()
 }
