@@ -76,13 +76,19 @@ impl<H> Cluster<H> {
                 fresh.push(member);
             }
         }
-        lookup.asked.extend(fresh.iter().copied());
         lookup.asked_at = now;
+        // Those that are silent already are asked in vain, most likely, and not waited for.
+        let mut waited = fresh.clone();
+        waited.retain(|member| !self.is_absent(*member, key));
         for member in &fresh {
             self.ask_life(*member, key, now);
             self.send(*member, key, Frame::Locate(Locate { key }));
         }
-        if fresh.iter().all(|member| self.is_absent(*member, key)) {
+        let nobody = waited.is_empty();
+        if let Some(lookup) = self.lookups.get_mut(&key) {
+            lookup.asked.extend(waited);
+        }
+        if nobody {
             self.ask_around(key, now);
         } else {
             self.wake_at(now + ASK_AGAIN, Wake::Key(key));
@@ -100,6 +106,11 @@ impl<H> Cluster<H> {
         let (answered, unanswered): (SmallVec<[MemberId; 6]>, SmallVec<[MemberId; 6]>) = others
             .filter(|member| *member != self.me)
             .partition(|member| lookup.answered.contains(member));
+        // Whoever fell silent while we asked may just have given a copy to one that had said no.
+        let mut lost = unanswered.iter();
+        if lost.any(|member| lookup.asked.contains(member)) {
+            return false;
+        }
         let heard = |member: &MemberId| self.liveness.was_heard(self.peer(*member, key));
         if answered.is_empty() && unanswered.is_empty() {
             // Nobody else, or nobody yet: a node that has just started knows no one.

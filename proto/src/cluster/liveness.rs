@@ -274,6 +274,12 @@ impl Liveness {
         (silent, again)
     }
 
+    /// As if the peer had just run out of time.
+    #[cfg(test)]
+    pub(in crate::cluster) fn set_silent(&mut self, peer: Peer) {
+        self.pulse(peer).silent = true;
+    }
+
     /// Forgets a member that is gone for good.
     pub fn forget(&mut self, member: MemberId) {
         self.pulses.retain(|peer, _| peer.member != member);

@@ -390,11 +390,12 @@ impl<H> Cluster<H> {
         let Some(owned) = self.owned(key) else { return };
         let mut stale = Members::new();
         let (committed, alone) = self.committed(owned, now, &mut stale);
-        let waits = committed < owned.record.version;
+        // What was committed once stays so: acks of a call at rest grow old and nobody minds.
+        let waits = committed.max(owned.committed) < owned.record.version;
         let listed: Members = owned.record.listed().collect();
         if waits || self.is_holding(key) {
             for member in listed {
-                if stale.contains(&member) {
+                if waits && stale.contains(&member) {
                     self.ask_again(member, key, now);
                 } else {
                     self.watch(member, key);

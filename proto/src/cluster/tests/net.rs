@@ -84,6 +84,11 @@ impl Net {
         self.cuts.insert((from, to));
     }
 
+    /// Whether any direction is cut.
+    pub(super) fn has_cuts(&self) -> bool {
+        !self.cuts.is_empty()
+    }
+
     pub(super) fn is_cut(&self, from: usize, to: usize) -> bool {
         self.cuts.contains(&(from, to))
     }

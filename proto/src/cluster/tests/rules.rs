@@ -332,6 +332,32 @@ fn rule_17_a_silent_replica_is_replaced() {
     clean(&world);
 }
 
+/// Rule 17: as long as the new list has not got the change, the old one keeps its copies, whoever is
+/// heard again in the meantime.
+#[test]
+fn rule_17_old_copies_stay_until_the_change_is_committed() {
+    let (mut world, replicas) = with_call(3, 2, AckPolicy::One);
+    let (lame, at) = (replicas[0], bystander(&world, &replicas));
+    world.cut(0, at, MS * 45);
+    world.run_for(MS * 5);
+    world.pause(lame, MS * 10);
+    // Found silent by hand: the change begins while the new replica can't hear of it.
+    world.replace(0, KEY, lame);
+    world.run_for(MS * 25);
+    let record = world
+        .cluster(0)
+        .record(KEY)
+        .map(|(record, _)| record.clone());
+    assert!(record.is_some_and(|record| !record.old.is_empty()));
+    assert!(
+        world.cluster(lame).record(KEY).is_some(),
+        "it may be the only copy"
+    );
+    world.run_for(MS * 200);
+    assert!(world.is_settled(KEY), "{}", world.describe(KEY));
+    clean(&world);
+}
+
 /// Rule 18: a release takes only copies up to its position.
 #[test]
 fn rule_18_release_is_positional() {
@@ -392,6 +418,56 @@ fn rule_20_tombstones_stay_until_all_know() {
     clean(&world);
     world.run_for(Duration::from_secs(60));
     assert_eq!(world.holders(KEY), 0, "{}", world.describe(KEY));
+}
+
+/// Rule 20: a listed member that has not heard of the end keeps the tombstone at its owner.
+#[test]
+fn rule_20_a_tombstone_waits_for_who_missed_it() {
+    let (mut world, replicas) = with_call(3, 3, AckPolicy::One);
+    world.pause(replicas[1], Duration::from_secs(60));
+    bring(&mut world, 0, END | 2);
+    assert!(told(&mut world, END | 2, 200));
+    world.run_for(Duration::from_secs(50));
+    let ended = |world: &mut World, nth| {
+        let record = world
+            .cluster(nth)
+            .record(KEY)
+            .map(|(record, _)| record.ended);
+        record.unwrap_or(false)
+    };
+    assert!(ended(&mut world, 0), "somebody has not heard of the end");
+    world.run_for(Duration::from_secs(20));
+    assert_eq!(world.holders(KEY), 0, "{}", world.describe(KEY));
+    clean(&world);
+}
+
+/// Nobody says that a call is not there who has not heard those that would know: a node without
+/// links is quiet, whatever it is asked.
+#[test]
+fn no_verdict_without_evidence() {
+    let (mut world, _) = with_call(3, 3, AckPolicy::One);
+    world.crash(2, Duration::from_secs(5));
+    world.cut(0, 2, MS * 1_500);
+    world.cut(1, 2, MS * 1_500);
+    world.start(2, MS);
+    world.run_for(MS * 2);
+    bring(&mut world, 2, 2);
+    assert!(told(&mut world, 2, 3_000), "{}", world.story(None));
+    clean(&world);
+}
+
+/// A call at rest costs no records: nobody asks again for acks that have only grown old.
+#[test]
+fn a_call_at_rest_is_not_sent_again() {
+    let (mut world, replicas) = with_call(4, 3, AckPolicy::One);
+    world.run_for(MS * 500);
+    let batches = |world: &World| world.story(Some(KEY)).matches("Batch(").count();
+    let before = batches(&world);
+    // Whenever somebody falls silent, all calls are looked at.
+    let at = bystander(&world, &replicas);
+    world.pause(at, MS * 200);
+    world.run_for(Duration::from_secs(5));
+    assert_eq!(batches(&world), before, "{}", world.story(Some(KEY)));
 }
 
 /// Rule 10 and 12: two claims at one epoch can't both be granted by one replica.

@@ -652,18 +652,18 @@ impl World {
                 continue; // links come up one by one; nobody is at fault for that
             }
             self.note(None, || format!("node{nth} finds {:?} silent", peer.member));
-            let mistaken = self.nodes.iter().any(|node| {
-                let alive = node.cluster.is_some() && node.member == peer.member;
-                alive && !node.paused && node.lame_until < self.now
-            });
-            // A node that was paused itself should know better: its mistakes cost no budget.
             let other = self
                 .nodes
                 .iter()
                 .position(|node| node.member == peer.member);
-            let cut = other
-                .is_some_and(|other| self.net.is_cut(other, nth) || self.net.is_cut(nth, other));
-            if mistaken && (cut || self.nodes[nth].lame_until < self.now) {
+            let Some(other) = other.filter(|other| self.is_up(*other)) else {
+                continue;
+            };
+            // That others find a paused node silent is part of its pause; and a node that was paused
+            // itself should know better: neither costs budget. A cut does.
+            let cut = self.net.is_cut(other, nth) || self.net.is_cut(nth, other);
+            let lame = self.nodes[other].lame_until.max(self.nodes[nth].lame_until);
+            if cut || lame < self.now {
                 let by = self.nodes[nth].member;
                 self.fault(format!("{by:?} finds {:?} silent", peer.member));
             }
@@ -698,6 +698,17 @@ impl World {
         let key = record.key;
         entry.role = Role::Copy(Copy { record, at });
         cluster.entries.insert(key, entry);
+    }
+
+    /// A node replaces a replica as if it had found it silent.
+    pub(super) fn replace(&mut self, nth: usize, key: CallId, replica: usize) {
+        let now = self.node_now(nth);
+        let member = self.nodes[replica].member;
+        let cluster = self.cluster(nth);
+        let peer = cluster.peer(member, key);
+        cluster.liveness.set_silent(peer);
+        cluster.repair(key, now);
+        self.drain(nth);
     }
 
     // ---- what the tests ask ---------------------------------------------------------------
@@ -801,9 +812,11 @@ impl World {
 
     /// Everything told is owned and replicated as it should be; faults so far are over.
     pub(super) fn is_repaired(&self) -> bool {
-        self.nodes
-            .iter()
-            .all(|node| node.cluster.is_some() && !node.paused)
+        !self.net.has_cuts()
+            && self
+                .nodes
+                .iter()
+                .all(|node| node.cluster.is_some() && !node.paused)
             && self.nodes.iter().all(|node| node.silent.is_empty())
             && self.judge.living().iter().all(|key| self.is_settled(*key))
     }
