@@ -332,8 +332,8 @@ fn rule_17_a_silent_replica_is_replaced() {
     clean(&world);
 }
 
-/// Rule 17: as long as the new list has not got the change, the old one keeps its copies, whoever is
-/// heard again in the meantime.
+/// Rule 17: as long as the new list has not got the change, the old one keeps its copies, whoever
+/// is heard again in the meantime.
 #[test]
 fn rule_17_old_copies_stay_until_the_change_is_committed() {
     let (mut world, replicas) = with_call(3, 2, AckPolicy::One);

@@ -659,8 +659,8 @@ impl World {
             let Some(other) = other.filter(|other| self.is_up(*other)) else {
                 continue;
             };
-            // That others find a paused node silent is part of its pause; and a node that was paused
-            // itself should know better: neither costs budget. A cut does.
+            // That others find a paused node silent is part of its pause; and a node that was
+            // paused itself should know better: neither costs budget. A cut does.
             let cut = self.net.is_cut(other, nth) || self.net.is_cut(nth, other);
             let lame = self.nodes[other].lame_until.max(self.nodes[nth].lame_until);
             if cut || lame < self.now {
