@@ -19,6 +19,21 @@ const LONELY: Duration = Duration::from_secs(10);
 /// Such calls remembered at most.
 const NEGATIVE_MAX: usize = 16_384;
 
+/// Waits for those that were asked, asking `again` if it was long ago.
+fn wait_for_answers(&mut self, key: CallId, whom: &[MemberId], again: bool, now: Instant) {
+    for member in whom {
+        self.watch(*member, key);
+        if again {
+            self.ask_life(*member, key, now);
+            self.send(*member, key, Frame::Locate(Locate { key }));
+        }
+    }
+    if let Some(lookup) = self.lookups.get_mut(&key).filter(|_| again) {
+        lookup.asked_at = now;
+        self.wake_at(now + ASK_AGAIN, Wake::Key(key));
+    }
+}
+
 impl<H> Cluster<H> {
     /// Asks the next circle of members, or concludes that nobody knows.
     pub(super) fn ask_around(&mut self, key: CallId, now: Instant) {
@@ -32,18 +47,7 @@ impl<H> Cluster<H> {
         if !pending.is_empty() {
             // Questions and answers can be lost with a link.
             let again = now.since(lookup.asked_at) >= ASK_AGAIN;
-            for member in pending {
-                self.watch(member, key);
-                if again {
-                    self.ask_life(member, key, now);
-                    self.send(member, key, Frame::Locate(Locate { key }));
-                }
-            }
-            if let Some(lookup) = self.lookups.get_mut(&key).filter(|_| again) {
-                lookup.asked_at = now;
-                self.wake_at(now + ASK_AGAIN, Wake::Key(key));
-            }
-            return;
+            return self.wait_for_answers(key, &pending, again, now);
         }
         let (step, hint) = (lookup.step, lookup.hint);
         let copies = self.policy.copies.max(2);
