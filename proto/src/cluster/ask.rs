@@ -19,22 +19,22 @@ const LONELY: Duration = Duration::from_secs(10);
 /// Such calls remembered at most.
 const NEGATIVE_MAX: usize = 16_384;
 
-/// Waits for those that were asked, asking `again` if it was long ago.
-fn wait_for_answers(&mut self, key: CallId, whom: &[MemberId], again: bool, now: Instant) {
-    for member in whom {
-        self.watch(*member, key);
-        if again {
-            self.ask_life(*member, key, now);
-            self.send(*member, key, Frame::Locate(Locate { key }));
+impl<H> Cluster<H> {
+    /// Waits for those that were asked, asking `again` if it was long ago.
+    fn wait_for_answers(&mut self, key: CallId, whom: &[MemberId], again: bool, now: Instant) {
+        for member in whom {
+            self.watch(*member, key);
+            if again {
+                self.ask_life(*member, key, now);
+                self.send(*member, key, Frame::Locate(Locate { key }));
+            }
+        }
+        if let Some(lookup) = self.lookups.get_mut(&key).filter(|_| again) {
+            lookup.asked_at = now;
+            self.wake_at(now + ASK_AGAIN, Wake::Key(key));
         }
     }
-    if let Some(lookup) = self.lookups.get_mut(&key).filter(|_| again) {
-        lookup.asked_at = now;
-        self.wake_at(now + ASK_AGAIN, Wake::Key(key));
-    }
-}
 
-impl<H> Cluster<H> {
     /// Asks the next circle of members, or concludes that nobody knows.
     pub(super) fn ask_around(&mut self, key: CallId, now: Instant) {
         let Some(lookup) = self.lookups.get(&key) else {
