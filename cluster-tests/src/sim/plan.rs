@@ -148,6 +148,15 @@ impl Plan {
             .any(|fault| matches!(fault, Fault::Partition { .. }))
     }
 
+    /// Whether a living node may be declared down, and so be renamed.
+    #[must_use]
+    pub fn may_rename(&self) -> bool {
+        let long = Duration::from_secs(1);
+        self.faults
+            .iter()
+            .any(|fault| matches!(fault, Fault::Pause { span, .. } if *span > long))
+    }
+
     /// Whether a living node may be taken for silent: a fault by PROTOCOL.md section 1.
     #[must_use]
     pub fn has_false_silence(&self) -> bool {
