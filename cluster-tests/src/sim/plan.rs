@@ -156,12 +156,4 @@ impl Plan {
             .iter()
             .any(|fault| matches!(fault, Fault::Pause { span, .. } if *span > long))
     }
-
-    /// Whether a living node may be taken for silent: a fault by PROTOCOL.md section 1.
-    #[must_use]
-    pub fn has_false_silence(&self) -> bool {
-        self.faults
-            .iter()
-            .any(|fault| !matches!(fault, Fault::Crash { .. }))
-    }
 }

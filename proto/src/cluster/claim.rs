@@ -386,16 +386,6 @@ impl<H> Cluster<H> {
             self.start_claim(key, Queue::default(), now);
         }
     }
-
-    /// Whether the claimed record of `key` has been put to its members and waits for them.
-    #[must_use]
-    pub fn is_changing_owner(&self, key: CallId) -> bool {
-        match self.entries.get(&key).map(|entry| &entry.role) {
-            Some(Role::Claiming(_)) => true,
-            Some(Role::Owned(owned)) => owned.stage == Stage::Activating,
-            _ => false,
-        }
-    }
 }
 
 impl<H> Cluster<H> {

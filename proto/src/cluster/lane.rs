@@ -118,12 +118,6 @@ impl Lane {
             .drain(..usize::try_from(count).unwrap_or(0))
             .collect()
     }
-
-    /// Records in flight and keys waiting.
-    #[must_use]
-    pub fn backlog(&self) -> usize {
-        self.in_flight.len() + self.queue.len()
-    }
 }
 
 /// The receiving end: how far a lane of another shard has been applied.
