@@ -74,6 +74,9 @@ pub struct ClusterConfig {
     pub pki: Pki,
     /// How fast a dead member is noticed by membership.
     pub membership: MembershipPreset,
+    /// Highest wire version to speak: `callring_proto::wire::VERSION`, or the one before it while
+    /// some members of a cluster run an earlier release and are to be told nothing new.
+    pub wire_max: u8,
 }
 
 /// What a node proves itself with, and how it tells members from strangers.

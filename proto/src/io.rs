@@ -44,6 +44,8 @@ pub enum Input {
         session: u64,
         /// How many shards the member has.
         shards: u16,
+        /// Highest wire version it reads.
+        wire: u8,
     },
     /// A link ended.
     LinkDown {

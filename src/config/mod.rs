@@ -238,6 +238,7 @@ impl Config {
                 seeds: cluster.seeds.clone(),
                 pki: identity.pki,
                 membership: MembershipPreset::default(),
+                wire_max: callring_proto::wire::VERSION,
             }),
             shards: self.shards.unwrap_or_else(|| {
                 let cores = std::thread::available_parallelism().map_or(1, usize::from);

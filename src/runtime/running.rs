@@ -147,6 +147,7 @@ impl Running {
                 app: Arc::clone(&config.app),
                 view: Arc::clone(&alone),
                 seed: seed()?,
+                wire_max: wire_max(&config),
             };
             let (build, failed) = (build.clone(), failed.clone());
             let ended = move |reason: Option<String>| {
@@ -350,6 +351,7 @@ fn start_fabric(
         listen: wanted.listen,
         advertise: wanted.advertise,
         pki: &wanted.pki,
+        wire_max: wanted.wire_max,
         ports: ports.clone(),
         clock,
         events,
@@ -400,11 +402,19 @@ fn own_metadata(config: &NodeConfig, sip: &[(SocketAddr, Arc<str>)]) -> Metadata
             .map(|(_, advertise)| format!("udp://{advertise}").into())
             .collect(),
         version: env!("CARGO_PKG_VERSION").into(),
-        wire: callring_proto::wire::VERSION,
+        wire: wire_max(config),
         shards: config.shards,
         config_hash: config.config_hash,
         load: 0,
     }
+}
+
+/// Highest wire version this node speaks.
+fn wire_max(config: &NodeConfig) -> u8 {
+    config
+        .cluster
+        .as_ref()
+        .map_or(callring_proto::wire::VERSION, |cluster| cluster.wire_max)
 }
 
 /// One row of sockets per shard, in the order of the listeners.

@@ -75,6 +75,8 @@ pub(crate) enum FabricInput {
         member: MemberId,
         session: u64,
         shards: u16,
+        /// Highest wire version the member reads.
+        wire: u8,
         sender: LinkSender,
     },
     /// It ended.
@@ -339,6 +341,7 @@ impl<M: Machine> Loop<M> {
                     member,
                     session,
                     shards,
+                    wire,
                     sender,
                 } => {
                     self.links.insert(member, (session, sender));
@@ -346,6 +349,7 @@ impl<M: Machine> Loop<M> {
                         member,
                         session,
                         shards,
+                        wire,
                     }
                 }
                 FabricInput::Down { member, session } => {

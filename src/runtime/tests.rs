@@ -70,7 +70,8 @@ impl Machine for Echo {
                     session: 0,
                     stamp: 1,
                 });
-                let bytes = wire::encode(address, &frame);
+                let bytes =
+                    wire::encode(address, &frame, wire::VERSION).expect("a kind of this version");
                 self.outputs.push(Output::Frame { to: member, bytes });
                 self.seen.note(format!("up {:?}", member.node));
             }
@@ -137,6 +138,7 @@ fn member(ca: &Ca, name: &str, seeds: &[SocketAddr]) -> NodeConfig {
             seeds: seeds.iter().map(ToString::to_string).collect(),
             pki: ca.pki(name),
             membership: MembershipPreset::Local,
+            wire_max: wire::VERSION,
         }),
         ..config(name)
     }

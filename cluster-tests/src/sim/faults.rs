@@ -43,6 +43,7 @@ impl World {
                     member,
                     session,
                     shards,
+                    wire: callring_proto::wire::VERSION,
                 };
                 self.at_node(node, me, Inbound::Shard(shard, input));
             }

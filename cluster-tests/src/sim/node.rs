@@ -133,6 +133,7 @@ impl Life {
                 app: app.clone(),
                 view: Arc::new(View::new(0, me, Vec::new())),
                 seed: rng.random(),
+                wire_max: callring_proto::wire::VERSION,
             });
             one.sabotage(sabotage);
             one

@@ -465,7 +465,8 @@ impl World {
     }
 
     pub(super) fn frame_out(&mut self, node: usize, me: MemberId, to: MemberId, bytes: Bytes) {
-        let (address, frame) = wire::decode(&bytes).expect("a node's own frame can be read");
+        let (address, frame) =
+            wire::decode(&bytes, wire::VERSION).expect("a node's own frame can be read");
         if let wire::Frame::Egress(egress) = &frame {
             self.emission(node, &egress.bytes);
         }

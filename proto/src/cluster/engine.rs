@@ -323,6 +323,8 @@ impl<H> Cluster<H> {
             Frame::Claim(claim) => self.on_claim(from, &claim, now),
             Frame::Promise(promise) => self.on_promise(from, promise, now),
             Frame::Refuse(refuse) => self.on_refuse(from, &refuse, now),
+            // Said by nobody yet.
+            Frame::Invite(_) | Frame::Digest(_) | Frame::Gaps(_) => {}
             Frame::Relay(relay) => self.on_relay(from, relay, now),
             Frame::NotOwner(not_owner) => self.on_not_owner(from, &not_owner, now),
             Frame::Egress(egress) => self.effect(Effect::Egress(egress)),

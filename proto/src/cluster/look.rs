@@ -35,7 +35,7 @@ impl<H> Cluster<H> {
             match &entry.role {
                 Role::Owned(owned) => {
                     gauges.held += owned.gate.len() as u64;
-                    if !owned.record.ended {
+                    if !owned.record.has_ended() {
                         gauges.owned += 1;
                         let early = owned.stage == super::entry::Stage::Early;
                         let copies = owned
@@ -48,9 +48,9 @@ impl<H> Cluster<H> {
                         gauges.under_replicated += u64::from(lacking);
                     }
                 }
-                Role::Copy(copy) => gauges.copies += u64::from(!copy.record.ended),
+                Role::Copy(copy) => gauges.copies += u64::from(!copy.record.has_ended()),
                 Role::Claiming(claiming) => {
-                    gauges.copies += u64::from(!claiming.best.record.ended);
+                    gauges.copies += u64::from(!claiming.best.record.has_ended());
                 }
                 Role::None => {}
             }

@@ -14,7 +14,7 @@ use super::policy::AckPolicy;
 use crate::base::ids::{Ballot, CallId, MemberId, Version};
 use crate::base::limits::{CSEQ_LEASE, T1_X64};
 use crate::base::time::Instant;
-use crate::wire::{Ack, Members, Record};
+use crate::wire::{Ack, Ending, Members, Record};
 
 /// Which outputs of a call wait for which version, by kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl<H> Cluster<H> {
             members: Members::new(),
             old: Members::new(),
             lease: CSEQ_LEASE,
-            ended: false,
+            end: Ending::No,
             degraded: false,
             age_ms: 0,
             state: Bytes::new(),
@@ -64,7 +64,7 @@ impl<H> Cluster<H> {
     }
 
     /// The call's state changed to `state`. Outputs held from now on wait for this version.
-    pub fn changed(&mut self, key: CallId, state: Bytes, ended: bool, now: Instant) {
+    pub fn changed(&mut self, key: CallId, state: Bytes, end: Ending, now: Instant) {
         let Some(owned) = self.owned_mut(key) else {
             return;
         };
@@ -72,10 +72,10 @@ impl<H> Cluster<H> {
         owned.record.state = state;
         owned.record.age_ms = 0;
         owned.at = now;
-        if ended && !owned.record.ended {
-            owned.record.ended = true;
+        if end != Ending::No && !owned.record.has_ended() {
             owned.ended_at = Some(now);
         }
+        owned.record.end = owned.record.end.max(end);
         if early {
             owned.stage = Stage::Active;
             let members = self.propose(key, &Members::new());
@@ -83,7 +83,7 @@ impl<H> Cluster<H> {
                 owned.record.members = members;
             }
         }
-        if ended {
+        if end != Ending::No {
             self.wake_at(now + T1_X64, Wake::Purge(key));
         }
         self.bump(key, now);
@@ -452,7 +452,7 @@ impl<H> Cluster<H> {
         let queue = owned.queue.take();
         let floor = owned.record.lease.saturating_sub(CSEQ_LEASE);
         let record = Box::new(owned.aged(now));
-        if record.ended {
+        if record.has_ended() {
             owned.ended_at = Some(now);
             self.wake_at(now + T1_X64, Wake::Purge(key));
         }

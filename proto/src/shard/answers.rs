@@ -216,7 +216,7 @@ impl Shard {
             owned,
             ballot: record.ballot,
             version: record.version,
-            ended: record.ended,
+            ended: record.has_ended(),
             confirmed: dialog.stage != crate::sip::dialog::Stage::Early,
             remote_seq: dialog.remote_seq,
             degraded_total: self.cluster.stats().degraded,

@@ -16,8 +16,10 @@ impl Shard {
     pub(super) fn on_effect(&mut self, effect: Effect<Outgoing>, now: Instant) {
         match effect {
             Effect::Frame { to, address, frame } => {
-                let bytes = wire::encode(address, &frame);
-                self.outputs.push_back(Output::Frame { to, bytes });
+                let version = self.wires.get(&to).copied().unwrap_or(wire::VERSION_MIN);
+                if let Some(bytes) = wire::encode(address, &frame, version) {
+                    self.outputs.push_back(Output::Frame { to, bytes });
+                }
             }
             Effect::Release { key, output, .. } => self.emit(key, output, now),
             Effect::Drop { .. } => {}

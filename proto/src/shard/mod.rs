@@ -71,6 +71,8 @@ pub struct ShardConfig {
     pub view: Arc<View>,
     /// This shard's own seed.
     pub seed: Seed,
+    /// Highest wire version to speak; [`crate::wire::VERSION`] unless held back.
+    pub wire_max: u8,
 }
 
 /// A signal that somebody here waits for the outcome of.
@@ -101,6 +103,9 @@ pub struct Shard {
     deadlines: BTreeSet<(Instant, CallId)>,
     asks: BTreeMap<u64, PendingAsk>,
     outputs: VecDeque<Output>,
+    wire_max: u8,
+    /// The wire version to speak with each linked member.
+    wires: BTreeMap<MemberId, u8>,
     rng: Rng,
     counts: Counts,
 }
@@ -146,6 +151,8 @@ impl Shard {
             deadlines: BTreeSet::new(),
             asks: BTreeMap::new(),
             outputs: VecDeque::new(),
+            wire_max: config.wire_max,
+            wires: BTreeMap::new(),
             rng,
             counts: Counts::default(),
         }
@@ -170,7 +177,7 @@ impl Shard {
                 from,
                 session,
                 bytes,
-            } => match crate::wire::decode(&bytes) {
+            } => match crate::wire::decode(&bytes, self.wire_max) {
                 Ok((address, frame)) => self.cluster.on_frame(from, session, address, frame, now),
                 Err(error) => {
                     self.counts.frames_bad += 1;
@@ -179,14 +186,17 @@ impl Shard {
             },
             Input::View(view) => {
                 self.view = Arc::clone(&view);
+                self.wires.retain(|member, _| !view.is_gone(*member));
                 self.cluster.on_view(view, now);
             }
             Input::LinkUp {
                 member,
                 session,
                 shards,
+                wire,
             } => {
                 self.cluster.on_link_up(member, session, shards, now);
+                self.wires.insert(member, wire.min(self.wire_max));
             }
             Input::LinkDown { member, session } => {
                 self.cluster.on_link_down(member, session, now);

@@ -12,13 +12,13 @@ use crate::base::flow::Flow;
 use crate::base::ids::CallId;
 use crate::base::time::Instant;
 use crate::io::Output;
-use crate::sip::call::{CallError, Egress};
+use crate::sip::call::{CallError, Egress, SipCall};
 use crate::sip::dialog::Stage;
 use crate::sip::effect::{Class, Effect, Event as SipEvent, Outgoing};
 use crate::sip::locator::{Locator, owner_hint};
 use crate::sip::method::Method;
 use crate::sip::transaction::key::TransactionKey;
-use crate::wire;
+use crate::wire::{self, Ending};
 
 impl Shard {
     /// Carries out everything that a call wants, writes its record, puts its outputs to the policy
@@ -142,9 +142,9 @@ impl Shard {
         let worth_it =
             call.sip.dialog().stage != Stage::Early && !early_end(call, &self.cluster, key);
         if changed && worth_it {
-            let ended = call.sip.ended().is_some();
+            let end = ending(&call.sip);
             let state = call.encode(now);
-            self.cluster.changed(key, state, ended, now);
+            self.cluster.changed(key, state, end, now);
         }
     }
 
@@ -335,6 +335,15 @@ impl Shard {
 /// A call that ended before any copy of it was worth making.
 fn early_end(call: &LiveCall, cluster: &crate::cluster::Cluster<Outgoing>, key: CallId) -> bool {
     call.sip.ended().is_some() && cluster.is_early(key)
+}
+
+/// On whose word a call is over (PROTOCOL.md rule 22).
+fn ending(call: &SipCall) -> Ending {
+    match (call.ended(), call.is_end_shared()) {
+        (None, _) => Ending::No,
+        (Some(_), false) => Ending::ByTime,
+        (Some(_), true) => Ending::ByPhone,
+    }
 }
 
 fn app_event(event: SipEvent) -> Event {

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::frame::Frame;
+use super::v1::{BatchV1, PromiseV1};
 use super::{VERSION, VERSION_MIN};
 use crate::base::limits::FRAME_BYTES_MAX;
 
@@ -106,10 +107,10 @@ pub fn peek(bytes: &[u8]) -> Result<Header, DecodeError> {
     })
 }
 
-fn write<T: Serialize>(address: Address, kind: u8, body: &T) -> Bytes {
+fn write<T: Serialize>(address: Address, version: u8, kind: u8, body: &T) -> Bytes {
     let mut out = Vec::with_capacity(512);
     out.extend_from_slice(&MAGIC.to_be_bytes());
-    out.extend_from_slice(&[VERSION, kind]);
+    out.extend_from_slice(&[version, kind]);
     out.extend_from_slice(&address.from_shard.to_be_bytes());
     out.extend_from_slice(&address.to_shard.to_be_bytes());
     out.extend_from_slice(&[0; 4]);
@@ -131,19 +132,31 @@ fn read<T: DeserializeOwned>(kind: u8, body: &[u8]) -> Result<T, DecodeError> {
     }
 }
 
+/// Kinds by number; `since` is the version a kind came with, `v1` the body it had in version 1 if
+/// that was another.
 macro_rules! kinds {
-    ($($number:literal => $kind:ident),+ $(,)?) => {
-        /// Writes a frame from one shard to another.
+    ($($number:literal => $kind:ident since $since:literal $(, v1 $v1:ty)?;)+) => {
+        /// Writes a frame from one shard to another in the words of protocol `version`; none if
+        /// that version has no words for it.
         #[must_use]
-        pub fn encode(address: Address, frame: &Frame) -> Bytes {
+        pub fn encode(address: Address, frame: &Frame, version: u8) -> Option<Bytes> {
+            let version = version.clamp(VERSION_MIN, VERSION);
             match frame {
-                $(Frame::$kind(body) => write(address, $number, body),)+
+                $($(Frame::$kind(body) if version == 1 => {
+                    Some(write(address, version, $number, &<$v1>::from(body)))
+                })?)+
+                $(Frame::$kind(body) => {
+                    (version >= $since).then(|| write(address, version, $number, body))
+                })+
             }
         }
 
-        fn read_body(kind: u8, body: &[u8]) -> Result<Frame, DecodeError> {
-            match kind {
-                $($number => read(kind, body).map(Frame::$kind),)+
+        fn read_body(version: u8, kind: u8, body: &[u8]) -> Result<Frame, DecodeError> {
+            match (version, kind) {
+                $($((1, $number) => {
+                    read::<$v1>(kind, body).map(|body| Frame::$kind(body.into()))
+                })?)+
+                $((version, $number) if version >= $since => read(kind, body).map(Frame::$kind),)+
                 _ => Err(DecodeError::Kind(kind)),
             }
         }
@@ -152,17 +165,35 @@ macro_rules! kinds {
 
 // Numbers are for good: a kind that goes leaves its number unused.
 kinds! {
-    1 => Batch, 2 => Ack, 3 => Ping, 4 => Pong, 5 => Release,
-    16 => Locate, 17 => Located, 18 => TakeOver, 19 => Claim, 20 => Promise, 21 => Refuse,
-    32 => Relay, 33 => NotOwner, 34 => Egress, 35 => SignalAnswer,
+    1 => Batch since 1, v1 BatchV1;
+    2 => Ack since 1;
+    3 => Ping since 1;
+    4 => Pong since 1;
+    5 => Release since 1;
+    6 => Digest since 2;
+    7 => Gaps since 2;
+    16 => Locate since 1;
+    17 => Located since 1;
+    18 => TakeOver since 1;
+    19 => Claim since 1;
+    20 => Promise since 1, v1 PromiseV1;
+    21 => Refuse since 1;
+    22 => Invite since 2;
+    32 => Relay since 1;
+    33 => NotOwner since 1;
+    34 => Egress since 1;
+    35 => SignalAnswer since 1;
 }
 
-/// Reads one whole frame.
+/// Reads one whole frame of at most protocol version `version_max`.
 ///
 /// # Errors
-/// [`DecodeError`] if the bytes are not exactly a frame this build reads.
-pub fn decode(bytes: &[u8]) -> Result<(Address, Frame), DecodeError> {
+/// [`DecodeError`] if the bytes are not exactly a frame this build, held to that version, reads.
+pub fn decode(bytes: &[u8], version_max: u8) -> Result<(Address, Frame), DecodeError> {
     let header = peek(bytes)?;
+    if header.version > version_max {
+        return Err(DecodeError::Version(header.version));
+    }
     let body = bytes.get(HEADER_BYTES..).unwrap_or_default();
     let Some(body) = body.get(..header.length) else {
         return Err(DecodeError::Short {
@@ -174,7 +205,10 @@ pub fn decode(bytes: &[u8]) -> Result<(Address, Frame), DecodeError> {
     if bytes.len() > whole {
         return Err(DecodeError::Trailing(bytes.len().saturating_sub(whole)));
     }
-    Ok((header.address, read_body(header.kind, body)?))
+    Ok((
+        header.address,
+        read_body(header.version, header.kind, body)?,
+    ))
 }
 
 impl Header {

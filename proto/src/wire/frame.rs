@@ -1,6 +1,6 @@
-//! The messages of PROTOCOL.md section 3, version 1.
+//! The messages of PROTOCOL.md section 3, version 2; `v1` has what differs in version 1.
 //!
-//! *Lane* frames (batch, ack, ping, pong, release) keep their order within a session; all others may
+//! *Lane* frames (batch, ack, ping, pong, release, digest, gaps) keep their order within a session; all others may
 //! overtake each other, be lost with a connection, or arrive twice.
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,10 @@ pub enum Frame {
     Pong(Pong),
     /// Lane: copies up to a version may go.
     Release(Release),
+    /// Lane: what I own and you hold copies of, in a stretch of the ring, in one number.
+    Digest(Digest),
+    /// Lane: what I hold of yours there, because the numbers differ.
+    Gaps(Gaps),
     /// Who owns this call?
     Locate(Locate),
     /// What I know of it.
@@ -34,6 +38,8 @@ pub enum Frame {
     Promise(Promise),
     /// No.
     Refuse(Refuse),
+    /// Claim this call of mine.
+    Invite(Invite),
     /// Something for a call that you own.
     Relay(Relay),
     /// I don't own it.
@@ -164,6 +170,52 @@ pub struct Claim {
     pub key: CallId,
     /// The ballot claimed.
     pub ballot: Ballot,
+}
+
+/// Rule 16: the owner asks the heir to claim the call; it will promise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invite {
+    /// Which call.
+    pub key: CallId,
+    /// The owner's ballot.
+    pub ballot: Ballot,
+    /// The latest version.
+    pub version: Version,
+}
+
+/// Rule 21: where one call's copy stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Mark {
+    /// Which call.
+    pub key: CallId,
+    /// At this ballot
+    pub ballot: Ballot,
+    /// and this version.
+    pub version: Version,
+}
+
+/// Rule 21: an owner's summary of the calls whose copies the receiver should hold, all settled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Digest {
+    /// The link's session.
+    pub session: u64,
+    /// Positions whose first 8 bits are this.
+    pub range: u8,
+    /// How many calls.
+    pub calls: u32,
+    /// The sum of a hash of each call's mark: it does not depend on their order.
+    pub hash: u64,
+}
+
+/// Answer to a [`Digest`] that does not match.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gaps {
+    /// The link's session.
+    pub session: u64,
+    /// The digest's range.
+    pub range: u8,
+    /// Every copy held there whose owner is the digest's sender.
+    pub marks: Vec<Mark>,
 }
 
 /// Grants a claim, with all the granter knows (rule 11).

@@ -11,17 +11,19 @@ mod frame;
 mod hello;
 mod record;
 mod relay;
+mod v1;
 
 pub use codec::{Address, DecodeError, HEADER_BYTES, Header, decode, encode, peek, split};
 pub use frame::{
-    Ack, Batch, Claim, Frame, Locate, Located, Ping, Pong, Promise, PromiseRecord, Refusal, Refuse,
-    Refused, Release, Standing, TakeOver,
+    Ack, Batch, Claim, Digest, Frame, Gaps, Invite, Locate, Located, Mark, Ping, Pong, Promise,
+    PromiseRecord, Refusal, Refuse, Refused, Release, Standing, TakeOver,
 };
 pub use hello::{Greeting, HELLO_BYTES_MAX, HELLO_HEAD_BYTES, Hello, HelloRefusal};
-pub use record::{Lease, Members, Record};
+pub use record::{Ending, Lease, Members, Record};
 pub use relay::{Egress, Message, NotOwner, Relay, SignalAnswer};
 
-/// The protocol version this build writes.
-pub const VERSION: u8 = 1;
+/// The highest protocol version this build reads and writes. To a member that speaks only an
+/// earlier one it writes that, and keeps to itself what has no words in it.
+pub const VERSION: u8 = 2;
 /// The oldest protocol version this build reads.
 pub const VERSION_MIN: u8 = 1;

@@ -13,6 +13,20 @@ pub type Members = SmallVec<[MemberId; 3]>;
 /// Highest local CSeq number that the present owner may use (PROTOCOL.md rule 23).
 pub type Lease = u32;
 
+/// Whether a call is over, and on whose word (PROTOCOL.md rules 20 and 22).
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub enum Ending {
+    /// It goes on.
+    #[default]
+    No,
+    /// Only time ended it: no phone has said or confirmed the end.
+    ByTime,
+    /// A phone ended it, or answered our end of it: it must not rise again.
+    ByPhone,
+}
+
 /// One call at one version. Ordered by (ballot, version): PROTOCOL.md rule 2.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -28,8 +42,8 @@ pub struct Record {
     pub old: Members,
     /// See [`Lease`].
     pub lease: Lease,
-    /// The call has ended: a tombstone is a version like any other (rule 20).
-    pub ended: bool,
+    /// A call that has ended is a tombstone, a version like any other (rule 20).
+    pub end: Ending,
     /// Written while no other live member held a copy, or fewer than asked for (rule 25).
     pub degraded: bool,
     /// Milliseconds since `state` was written: its timers have run that much further (rule 24).
@@ -43,6 +57,12 @@ impl Record {
     #[must_use]
     pub fn rank(&self) -> (Ballot, Version) {
         (self.ballot, self.version)
+    }
+
+    /// Whether it is a tombstone.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.end != Ending::No
     }
 
     /// Everybody the record names besides its owner: `members` and, during a change, `old`.

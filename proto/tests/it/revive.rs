@@ -19,7 +19,7 @@ use callring_proto::io::{Input, Output};
 use callring_proto::shard::{Listener, Shard, ShardConfig};
 use callring_proto::sip::Message;
 use callring_proto::sip::locator::{SealKey, SealKeys, Sealer};
-use callring_proto::wire::{Address, Batch, Frame, Record, decode, encode};
+use callring_proto::wire::{Address, Batch, Ending, Frame, Record, VERSION, decode, encode};
 
 use super::golden::{damage, golden, member};
 
@@ -91,6 +91,7 @@ fn shard(name: &str) -> Shard {
         app: Arc::new(Clerk),
         view: view(me, MemberState::Alive),
         seed: [9; 32],
+        wire_max: VERSION,
     })
 }
 
@@ -112,6 +113,7 @@ fn link(name: &str) -> Input {
         member: member(name, 1),
         session: 1,
         shards: 1,
+        wire: VERSION,
     }
 }
 
@@ -137,7 +139,7 @@ fn written() -> (Record, String) {
     for output in drain(&mut owner) {
         match output {
             Output::Frame { bytes, .. } => {
-                if let Ok((_, Frame::Batch(batch))) = decode(&bytes) {
+                if let Ok((_, Frame::Batch(batch))) = decode(&bytes, VERSION) {
                     records.extend(batch.records);
                 }
             }
@@ -158,7 +160,7 @@ fn written() -> (Record, String) {
 }
 
 fn golden_tag() -> String {
-    let text = String::from_utf8(golden("call-tag.txt")).expect("a tag is a word");
+    let text = String::from_utf8(golden(1, "call-tag.txt")).expect("a tag is a word");
     text.trim().to_owned()
 }
 
@@ -183,7 +185,7 @@ fn the_state_of_a_call_is_written_as_ever() {
     fs::write(beside.join("call-tag.txt"), format!("{tag}\n")).expect("it can be written");
     let state = replaced(&record.state, &tag, &golden_tag());
     assert!(
-        state == golden("call-state.bin"),
+        state == golden(1, "call-state.bin"),
         "this build writes another state, see {}. Nodes of both builds meet in one cluster during \
          an upgrade: the golden stays, a new layout is a new STATE_VERSION",
         beside.display()
@@ -204,7 +206,7 @@ fn bye_at_heir(state: Bytes, age_ms: u32) -> Vec<(u16, String)> {
         members: std::iter::once(me).collect(),
         old: [].into_iter().collect(),
         lease: 16,
-        ended: false,
+        end: Ending::No,
         degraded: false,
         age_ms,
         state,
@@ -222,7 +224,7 @@ fn bye_at_heir(state: Bytes, age_ms: u32) -> Vec<(u16, String)> {
     let frame = Input::Frame {
         from: owner,
         session: 1,
-        bytes: encode(address, &batch),
+        bytes: encode(address, &batch, VERSION).expect("a kind of this version"),
     };
     let bye = request("BYE", "two", &format!(";tag={tag}"), 2);
     let mut heir = shard("sip-2");
@@ -252,7 +254,7 @@ fn bye_at_heir(state: Bytes, age_ms: u32) -> Vec<(u16, String)> {
 #[test]
 fn a_call_comes_to_life_from_the_golden_state() {
     for age_ms in [0, 90_000, u32::MAX] {
-        let answers = bye_at_heir(Bytes::from(golden("call-state.bin")), age_ms);
+        let answers = bye_at_heir(Bytes::from(golden(1, "call-state.bin")), age_ms);
         assert!(
             answers.contains(&(200, "BYE".into())),
             "{age_ms}: {answers:?}"
@@ -264,7 +266,7 @@ fn a_call_comes_to_life_from_the_golden_state() {
 #[test]
 fn a_damaged_state_stops_nobody() {
     let mut rng = rng::from_seed([44; 32]);
-    let state = golden("call-state.bin");
+    let state = golden(1, "call-state.bin");
     for cut in 0..state.len() {
         bye_at_heir(Bytes::copy_from_slice(&state[..cut]), 0);
     }

@@ -98,6 +98,7 @@ impl Desk {
             app: Arc::new(Test),
             view: Arc::new(View::new(1, me, vec![info])),
             seed: [9; 32],
+            wire_max: callring_proto::wire::VERSION,
         });
         let flow = Flow {
             transport: Transport::Udp,

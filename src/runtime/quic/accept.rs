@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callring_proto::base::ids::{MemberId, NodeId};
-use callring_proto::wire::{Greeting, Hello, HelloRefusal, VERSION, VERSION_MIN};
+use callring_proto::wire::{Greeting, Hello, HelloRefusal, VERSION_MIN};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -171,7 +171,7 @@ pub(super) fn own_hello(
         address: fabric.address,
         shards: u16::try_from(fabric.ports.len()).unwrap_or(u16::MAX),
         wire_min: VERSION_MIN,
-        wire_max: VERSION,
+        wire_max: fabric.wire_max,
         session,
         known,
     }
@@ -187,5 +187,6 @@ pub(super) fn peer(name: &str, hello: &Hello) -> Peer {
         },
         address: hello.address,
         shards: hello.shards,
+        wire: hello.wire_max,
     }
 }

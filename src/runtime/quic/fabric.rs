@@ -57,6 +57,8 @@ pub(crate) struct FabricConfig<'a> {
     pub(crate) listen: SocketAddr,
     pub(crate) advertise: Option<SocketAddr>,
     pub(crate) pki: &'a Pki,
+    /// Highest wire version to speak.
+    pub(crate) wire_max: u8,
     pub(crate) ports: Arc<[ShardPort]>,
     pub(crate) clock: Clock,
     pub(crate) events: mpsc::Sender<FabricEvent>,
@@ -71,6 +73,8 @@ pub(crate) struct Fabric {
     pub(super) name: Arc<str>,
     pub(super) node: NodeId,
     pub(super) address: SocketAddr,
+    /// Highest wire version to speak.
+    pub(super) wire_max: u8,
     pub(super) ports: Arc<[ShardPort]>,
     pub(super) clock: Clock,
     pub(super) counters: Arc<FabricCounters>,
@@ -114,6 +118,7 @@ impl Fabric {
             name: config.name.into(),
             node: NodeId::of(config.name),
             address,
+            wire_max: config.wire_max,
             ports: config.ports,
             clock: config.clock,
             counters: Arc::default(),

@@ -107,6 +107,8 @@ pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     /// How many shards it runs.
     pub(crate) shards: u16,
+    /// Highest wire version it reads.
+    pub(crate) wire: u8,
 }
 
 /// A link whose greetings are done.
@@ -148,6 +150,7 @@ impl Link {
                 member,
                 session,
                 shards: peer.shards,
+                wire: peer.wire,
                 sender: sender.clone(),
             };
             let _ = port.fabric.send(up).await;

@@ -44,6 +44,7 @@ impl Node {
             listen: ([127, 0, 0, 1], 0).into(),
             advertise: None,
             pki,
+            wire_max: VERSION,
             ports: ports.into(),
             clock: Clock::start(),
             events,
@@ -167,7 +168,8 @@ fn ping(to_shard: u16, stamp: u64) -> Bytes {
         from_shard: 0,
         to_shard,
     };
-    wire::encode(address, &Frame::Ping(Ping { session: 0, stamp }))
+    wire::encode(address, &Frame::Ping(Ping { session: 0, stamp }), VERSION)
+        .expect("a kind of this version")
 }
 
 fn locate(to_shard: u16, position: u64) -> Bytes {
@@ -176,7 +178,7 @@ fn locate(to_shard: u16, position: u64) -> Bytes {
         from_shard: 0,
         to_shard,
     };
-    wire::encode(address, &Frame::Locate(Locate { key }))
+    wire::encode(address, &Frame::Locate(Locate { key }), VERSION).expect("a kind of this version")
 }
 
 /// Lane frames arrive in order at their shard; others arrive at theirs; the session is on each.
@@ -205,7 +207,10 @@ async fn frames_reach_their_shards() {
     let mut seen = 0;
     while seen < 500 {
         if let FabricInput::Frame { bytes, .. } = a.next(0).await {
-            assert!(matches!(wire::decode(&bytes), Ok((_, Frame::Locate(_)))));
+            assert!(matches!(
+                wire::decode(&bytes, VERSION),
+                Ok((_, Frame::Locate(_)))
+            ));
             seen += 1;
         }
     }
@@ -411,7 +416,8 @@ async fn overflowing_lane_closes_the_link() {
         first: 0,
         records: vec![record],
     };
-    let frame = wire::encode(address, &Frame::Batch(batch));
+    let frame =
+        wire::encode(address, &Frame::Batch(batch), VERSION).expect("a kind of this version");
     for _ in 0..60_000 {
         to_b.send_lane(frame.clone());
     }
@@ -434,7 +440,7 @@ fn record() -> Record {
         members: Default::default(),
         old: Default::default(),
         lease: 0,
-        ended: false,
+        end: wire::Ending::No,
         degraded: false,
         age_ms: 0,
         state: Bytes::new(),
@@ -460,7 +466,8 @@ async fn speed_of_a_lane() {
         from_shard: 0,
         to_shard: 0,
     };
-    let frame = wire::encode(address, &Frame::Batch(batch));
+    let frame =
+        wire::encode(address, &Frame::Batch(batch), VERSION).expect("a kind of this version");
     let clock = Clock::start();
     let (rounds, burst) = (200_u64, 1_000_u64);
     for _ in 0..rounds {

@@ -432,7 +432,7 @@ fn rule_20_a_tombstone_waits_for_who_missed_it() {
         let record = world
             .cluster(nth)
             .record(KEY)
-            .map(|(record, _)| record.ended);
+            .map(|(record, _)| record.has_ended());
         record.unwrap_or(false)
     };
     assert!(ended(&mut world, 0), "somebody has not heard of the end");

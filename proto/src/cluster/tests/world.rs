@@ -19,7 +19,7 @@ use crate::cluster::policy::{AckPolicy, Replication};
 use crate::cluster::replica::Remembered;
 use crate::cluster::view::{MemberInfo, MemberState, Metadata, View};
 use crate::cluster::{Cluster, Sabotage};
-use crate::wire::{self, Message};
+use crate::wire::{self, Ending, Message};
 
 pub(super) const MS: Duration = Duration::from_millis(1);
 
@@ -282,7 +282,8 @@ impl World {
                     self.note(None, line);
                     return;
                 }
-                let (address, frame) = wire::decode(&parcel.bytes).expect("a frame of ours");
+                let (address, frame) =
+                    wire::decode(&parcel.bytes, wire::VERSION).expect("a frame of ours");
                 if self.verbose {
                     let line = format!("node{nth} <- {:?} {frame:?}", parcel.from);
                     let key = key_of(&frame);
@@ -357,8 +358,9 @@ impl World {
                     });
                     return;
                 };
-                let bytes = wire::encode(address, &frame);
-                assert_eq!(wire::decode(&bytes), Ok((address, frame)));
+                let bytes =
+                    wire::encode(address, &frame, wire::VERSION).expect("a kind of this version");
+                assert_eq!(wire::decode(&bytes, wire::VERSION), Ok((address, frame)));
                 let parcel = Parcel {
                     from,
                     to,
@@ -428,7 +430,12 @@ impl World {
         if !log.ended && !log.steps.contains(&step) {
             log.steps.push(step);
             log.ended = step & END != 0;
-            cluster.changed(key, log.to_bytes(), log.ended, now);
+            let end = if log.ended {
+                Ending::ByPhone
+            } else {
+                Ending::No
+            };
+            cluster.changed(key, log.to_bytes(), end, now);
         }
         let ballot = cluster
             .owned(key)
@@ -683,7 +690,7 @@ impl World {
             from,
             to: self.nodes[to].member,
             session,
-            bytes: wire::encode(address, frame),
+            bytes: wire::encode(address, frame, wire::VERSION).expect("a kind of this version"),
         };
         self.give(to, Event::Frame(parcel));
     }
@@ -855,6 +862,8 @@ fn key_of(frame: &wire::Frame) -> Option<CallId> {
         Frame::Claim(claim) => Some(claim.key),
         Frame::Promise(promise) => Some(promise.key),
         Frame::Refuse(refuse) => Some(refuse.key),
+        Frame::Invite(invite) => Some(invite.key),
+        Frame::Digest(_) | Frame::Gaps(_) => Some(CallId::default()),
         Frame::Relay(relay) => Some(relay.key),
         Frame::NotOwner(not_owner) => Some(not_owner.key),
         // Pings are noise in a story.

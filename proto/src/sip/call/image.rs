@@ -140,6 +140,7 @@ impl SipCall {
             }),
             bye_after_ack: image.bye_after_ack,
             ended: image.ended.map(Cause::from),
+            end_shared: false,
             next_id: 0,
             changed: false,
             effects: Vec::new(),

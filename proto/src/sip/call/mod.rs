@@ -136,6 +136,8 @@ pub struct SipCall {
     /// A BYE of ours that must wait for the ACK (RFC 3261 15).
     bye_after_ack: bool,
     ended: Option<Cause>,
+    /// The peer has said that it is over, or has answered our saying so.
+    end_shared: bool,
     next_id: u32,
     changed: bool,
     effects: Vec<Effect>,
@@ -162,6 +164,13 @@ impl SipCall {
     #[must_use]
     pub fn ended(&self) -> Option<Cause> {
         self.ended
+    }
+
+    /// Whether the peer has said that the call is over, or has answered our BYE. Not in the image:
+    /// the record itself says so.
+    #[must_use]
+    pub fn is_end_shared(&self) -> bool {
+        self.end_shared
     }
 
     /// Whether a 2xx of ours waits for its ACK, decided or sent.
@@ -302,6 +311,7 @@ impl SipCall {
             self.ended = Some(cause);
             self.dialog.stage = Stage::Ended;
             self.unacked = None;
+            self.end_shared = !matches!(cause, Cause::OwnBye | Cause::NoAck);
             self.changed = true;
             self.tell(Event::Ended(cause));
         }

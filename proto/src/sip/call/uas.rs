@@ -26,6 +26,7 @@ impl SipCall {
             unacked: None,
             bye_after_ack: false,
             ended: None,
+            end_shared: false,
             next_id: 0,
             changed: false,
             effects: Vec::new(),
@@ -413,7 +414,9 @@ impl SipCall {
         let status = message.as_ref().and_then(Message::status).unwrap_or(408);
         let method = method.clone();
         self.changed = true;
-        if method != Method::Bye {
+        if method == Method::Bye {
+            self.end_shared |= message.is_some();
+        } else {
             self.tell(Event::Response {
                 id,
                 method,

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use callring_proto::base::flow::{Flow, Transport};
 use callring_proto::base::ids::{Ballot, CallId, Incarnation, MemberId, NodeId};
 use callring_proto::wire::{
-    Ack, Address, Batch, Claim, Egress, Frame, Greeting, Hello, HelloRefusal, Locate, Located,
-    Message, NotOwner, Ping, Pong, Promise, PromiseRecord, Record, Refusal, Refuse, Refused, Relay,
-    Release, SignalAnswer, Standing, TakeOver,
+    Ack, Address, Batch, Claim, Digest, Egress, Ending, Frame, Gaps, Greeting, Hello, HelloRefusal,
+    Invite, Locate, Located, Mark, Message, NotOwner, Ping, Pong, Promise, PromiseRecord, Record,
+    Refusal, Refuse, Refused, Relay, Release, SignalAnswer, Standing, TakeOver,
 };
 
 pub(crate) fn member(name: &str, number: u32) -> MemberId {
@@ -55,7 +55,7 @@ pub(super) fn record() -> Record {
             .collect(),
         old: std::iter::once(member("sip-4", 1)).collect(),
         lease: 32,
-        ended: false,
+        end: Ending::No,
         degraded: true,
         age_ms: 1_234,
         state: Bytes::from_static(b"\x01 whatever the owner wrote"),
@@ -98,12 +98,29 @@ fn lane_frames() -> Vec<(&'static str, Frame)> {
         ballot: ballot(2, "sip-1"),
         version: 300,
     };
+    let digest = Digest {
+        session: 7,
+        range: 0x01,
+        calls: 2,
+        hash: 0x1122_3344_5566_7788,
+    };
+    let gaps = Gaps {
+        session: 7,
+        range: 0x01,
+        marks: vec![Mark {
+            key,
+            ballot: ballot(2, "sip-1"),
+            version: 299,
+        }],
+    };
     vec![
         ("batch", Frame::Batch(batch)),
         ("ack", Frame::Ack(ack)),
         ("ping", Frame::Ping(ping)),
         ("pong", Frame::Pong(pong)),
         ("release", Frame::Release(release)),
+        ("digest", Frame::Digest(digest)),
+        ("gaps", Frame::Gaps(gaps)),
     ]
 }
 
@@ -139,6 +156,11 @@ fn ownership_frames() -> Vec<(&'static str, Frame)> {
     };
     let take_over = TakeOver { key, ballot: low };
     let claim = Claim { key, ballot: high };
+    let invite = Invite {
+        key,
+        ballot: low,
+        version: 300,
+    };
     vec![
         ("locate", Frame::Locate(Locate { key })),
         ("located-owner", located(Standing::Owner { ballot: low })),
@@ -156,6 +178,7 @@ fn ownership_frames() -> Vec<(&'static str, Frame)> {
         ),
         ("refuse-owner", refuse(Refusal::Owner { ballot: low })),
         ("refuse-no-copy", refuse(Refusal::NoCopy)),
+        ("invite", Frame::Invite(invite)),
     ]
 }
 
