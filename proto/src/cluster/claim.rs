@@ -19,6 +19,8 @@ use crate::wire::{
 
 /// A claim is repeated to those that have not answered after this long: an answer may be lost.
 const REPEAT: Duration = Duration::from_millis(100);
+/// An invitation of an owner that has not promised for this long is void.
+const INVITATION: Duration = Duration::from_millis(500);
 /// A claim that could not be decided for this long is given up; whoever needs the call asks again.
 const GIVE_UP: Duration = Duration::from_secs(4);
 
@@ -40,7 +42,7 @@ impl<H> Cluster<H> {
             Some(Role::Copy(copy)) => {
                 let owner = copy.record.ballot.owner;
                 if self.is_absent(owner, key) {
-                    self.start_claim(key, Queue::default(), now);
+                    self.start_claim(key, Queue::default(), None, now);
                 } else {
                     // The message that follows waits for our own evidence; begin to gather it.
                     self.ask_life(owner, key, now);
@@ -61,8 +63,15 @@ impl<H> Cluster<H> {
         }
     }
 
-    /// Rule 10: asks for promises above every epoch seen. Only from a copy.
-    pub(super) fn start_claim(&mut self, key: CallId, queue: Queue, now: Instant) {
+    /// Rule 10: asks for promises above every epoch seen. Only from a copy. Of an owner that lives
+    /// only if it has `invited_by` us, and then it is asked first.
+    pub(super) fn start_claim(
+        &mut self,
+        key: CallId,
+        queue: Queue,
+        invited_by: Option<MemberId>,
+        now: Instant,
+    ) {
         let me = self.me;
         let Some(entry) = self.entries.get_mut(&key) else {
             return;
@@ -79,7 +88,9 @@ impl<H> Cluster<H> {
             .saturating_add(1);
         let wide = entry.promised > copy.record.ballot;
         let ballot = Ballot { epoch, owner: me };
-        entry.promised = ballot;
+        if invited_by.is_none() {
+            entry.promised = ballot;
+        }
         entry.since = now;
         entry.role = Role::Claiming(Box::new(Claiming {
             ballot,
@@ -91,6 +102,7 @@ impl<H> Cluster<H> {
             lapsed: SmallVec::new(),
             holders: Members::new(),
             wide,
+            invited_by,
             queue,
             since: now,
         }));
@@ -120,6 +132,7 @@ impl<H> Cluster<H> {
             return;
         };
         let ballot = claiming.ballot;
+        let inviter = claiming.invited_by;
         let mut whom: Members = claiming.best.record.listed().collect();
         whom.push(claiming.best.record.ballot.owner);
         whom.extend(self.view.holders(key.position, self.policy.copies));
@@ -130,6 +143,8 @@ impl<H> Cluster<H> {
         whom.sort_unstable();
         whom.dedup();
         whom.retain(|member| *member != self.me && !self.view.is_gone(*member));
+        // Rule 16: until the owner has promised, nobody else would.
+        whom.retain(|member| inviter.is_none_or(|inviter| *member == inviter));
         whom.retain(|member| {
             let asked = claiming.asked.contains(member);
             !asked || (again && !claiming.granted.contains(member))
@@ -173,7 +188,30 @@ impl<H> Cluster<H> {
             }
             PromiseRecord::Unknown => {}
         }
+        self.invitation_kept(key, from, now);
         self.advance_claim(key, now);
+    }
+
+    /// Rule 16: the owner has promised; now the others are asked.
+    fn invitation_kept(&mut self, key: CallId, from: MemberId, now: Instant) {
+        let Some(claiming) = self.claiming_mut(key) else {
+            return;
+        };
+        if claiming.invited_by != Some(from) {
+            return;
+        }
+        claiming.invited_by = None;
+        let ballot = claiming.ballot;
+        let Some(entry) = self.entries.get_mut(&key) else {
+            return;
+        };
+        // Until now the owner's records were taken, so nothing stood promised.
+        if entry.promised.epoch >= ballot.epoch {
+            let promised = entry.promised;
+            return self.abort_claim(key, promised, now);
+        }
+        entry.promised = ballot;
+        self.ask_promises(key, false, now);
     }
 
     pub(super) fn on_refuse(&mut self, from: MemberId, refuse: &Refuse, now: Instant) {
@@ -235,7 +273,7 @@ impl<H> Cluster<H> {
             return;
         }
         let (since, asked_at) = (claiming.since, claiming.asked_at);
-        if now.since(since) >= GIVE_UP {
+        if self.is_invitation_void(claiming, now) || now.since(since) >= GIVE_UP {
             let ballot = self
                 .claiming(key)
                 .map(|claiming| claiming.copy.record.ballot);
@@ -248,6 +286,13 @@ impl<H> Cluster<H> {
         if now.since(asked_at) >= REPEAT {
             self.ask_promises(key, true, now);
         }
+    }
+
+    /// Whether the owner that invited us has not promised for too long. It has gone on by itself, or
+    /// it is silent, and then a claim of the ordinary kind will do.
+    fn is_invitation_void(&self, claiming: &Claiming, now: Instant) -> bool {
+        let age = now.since(claiming.since);
+        claiming.invited_by.is_some() && age >= INVITATION
     }
 
     /// Rule 14: the first record of the new ballot goes to old and new members before anything else.
@@ -292,6 +337,7 @@ impl<H> Cluster<H> {
             acked: SmallVec::new(),
             committed: 0,
             gate: Gate::default(),
+            invited: None,
             queue: claiming.queue,
             ended_at: None,
         }));
@@ -349,7 +395,7 @@ impl<H> Cluster<H> {
         let owner = copy.record.ballot.owner;
         let ours_once = owner == self.me || owner.node == self.me.node;
         if ours_once && now >= entry.since + self.orphan_after() {
-            self.start_claim(key, Queue::default(), now);
+            self.start_claim(key, Queue::default(), None, now);
         }
     }
 
@@ -383,7 +429,7 @@ impl<H> Cluster<H> {
             }
             self.abort_claim(key, ballot, now);
             self.yield_to(key, ballot, now);
-            self.start_claim(key, Queue::default(), now);
+            self.start_claim(key, Queue::default(), None, now);
         }
     }
 }

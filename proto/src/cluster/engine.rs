@@ -41,6 +41,12 @@ pub(super) enum Wake {
     Sweep,
     /// Keep the evidence about members warm.
     Pings,
+    /// Go on handing calls over.
+    HandOver,
+    /// Go on adopting orphans.
+    Adopt,
+    /// Go on moving copies to where the ring wants them.
+    Rebalance,
 }
 
 /// What breaking a rule on purpose does to the protocol: for the tests that show that the simulator
@@ -73,6 +79,10 @@ pub struct Cluster<H> {
     watch: BTreeMap<Peer, BTreeSet<CallId>>,
     wakes: BTreeSet<(Instant, Wake)>,
     pub(super) sweep: Option<VecDeque<CallId>>,
+    pub(super) draining: super::handoff::Draining,
+    pub(super) adoption: super::adopt::Adoption,
+    pub(super) settled: super::adopt::Settled,
+    pub(super) rebalancing: super::rebalance::Rebalancing,
     pub(super) negative: BTreeMap<CallId, Instant>,
     /// Since when no other member is known.
     pub(super) lonely_since: Option<Instant>,
@@ -107,6 +117,10 @@ impl<H> Cluster<H> {
             watch: BTreeMap::new(),
             wakes: BTreeSet::new(),
             sweep: None,
+            draining: super::handoff::Draining::default(),
+            adoption: super::adopt::Adoption::default(),
+            settled: super::adopt::Settled::default(),
+            rebalancing: super::rebalance::Rebalancing::default(),
             negative: BTreeMap::new(),
             lonely_since: None,
             everyone_tokens: Bucket::default(),
@@ -230,6 +244,10 @@ impl<H> Cluster<H> {
             self.rouse_member(member, now);
         }
         self.start_sweep(now);
+        self.settle_view();
+        self.note_draining(now);
+        self.look_for_orphans(now);
+        self.plan_rebalance(now);
     }
 
     /// A link to `member` stands.
@@ -318,13 +336,17 @@ impl<H> Cluster<H> {
             Frame::Ack(_) | Frame::Ping(_) | Frame::Pong(_) => {}
             Frame::Release(release) => self.on_release(peer, release, now),
             Frame::Locate(locate) => self.on_locate(peer, locate.key, now),
-            Frame::Located(located) => self.on_located(from, located, now),
+            Frame::Located(located) => {
+                self.owner_answered(from, &located, now);
+                self.on_located(from, located, now);
+            }
             Frame::TakeOver(take_over) => self.on_take_over(peer, &take_over, now),
             Frame::Claim(claim) => self.on_claim(from, &claim, now),
             Frame::Promise(promise) => self.on_promise(from, promise, now),
             Frame::Refuse(refuse) => self.on_refuse(from, &refuse, now),
+            Frame::Invite(invite) => self.on_invite(from, &invite, now),
             // Said by nobody yet.
-            Frame::Invite(_) | Frame::Digest(_) | Frame::Gaps(_) => {}
+            Frame::Digest(_) | Frame::Gaps(_) => {}
             Frame::Relay(relay) => self.on_relay(from, relay, now),
             Frame::NotOwner(not_owner) => self.on_not_owner(from, &not_owner, now),
             Frame::Egress(egress) => self.effect(Effect::Egress(egress)),
@@ -364,6 +386,9 @@ impl<H> Cluster<H> {
                 Wake::Purge(key) => self.purge(key, now),
                 Wake::Sweep => self.sweep_some(now),
                 Wake::Pings => self.keep_warm(now),
+                Wake::HandOver => self.hand_over_some(now),
+                Wake::Adopt => self.adopt_some(now),
+                Wake::Rebalance => self.rebalance_some(now),
             }
         }
     }
@@ -436,6 +461,7 @@ impl<H> Cluster<H> {
                 }
             }
         }
+        self.settle_view();
         self.wake_at(now + every, Wake::Pings);
     }
 

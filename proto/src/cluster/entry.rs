@@ -101,6 +101,8 @@ pub(super) struct Owned<H> {
     /// whoever was left behind by an earlier change. Released when the present change is through.
     pub(super) stray: Members,
     pub(super) gate: Gate<H>,
+    /// Whom we have asked to claim the call, and when (rule 16).
+    pub(super) invited: Option<(MemberId, Instant)>,
     /// Brought while activating.
     pub(super) queue: Queue,
     pub(super) ended_at: Option<Instant>,
@@ -150,6 +152,8 @@ pub(super) struct Claiming {
     /// Ask everybody: a ballot above our copy's is known, and whoever has its record may be
     /// anywhere.
     pub(super) wide: bool,
+    /// The owner that asked us to: it promises first, then the others are asked (rule 16).
+    pub(super) invited_by: Option<MemberId>,
     pub(super) queue: Queue,
     pub(super) since: Instant,
 }
@@ -179,6 +183,8 @@ pub(super) struct Entry<H> {
     /// Copies up to here were released and must not come back (rule 18).
     pub(super) released: Option<(Ballot, Version)>,
     pub(super) role: Role<H>,
+    /// Whom we promised the call that we owned, because we had invited it (rule 16).
+    pub(super) handed_to: Option<MemberId>,
     /// When the role last changed.
     pub(super) since: Instant,
 }
@@ -189,6 +195,7 @@ impl<H> Entry<H> {
             promised: Ballot::default(),
             released: None,
             role: Role::None,
+            handed_to: None,
             since: now,
         }
     }

@@ -236,7 +236,12 @@ impl<H> Cluster<H> {
         );
         let owner = known.ballot.owner;
         if holder && owner == self.me {
-            self.reclaim(key, now);
+            match self.handed_to(key) {
+                Some(heir) if !lookup.excluded.contains(&heir) => {
+                    self.relay_all(key, heir, None, now);
+                }
+                _ => self.reclaim(key, now),
+            }
             return;
         }
         let excluded = lookup.excluded.clone();
@@ -262,6 +267,15 @@ impl<H> Cluster<H> {
             Some(heir) => self.relay_all(key, heir, Some(known.ballot), now),
             None => self.ask_around(key, now),
         }
+    }
+
+    /// It was ours, and this member claims it on our invitation: it owns the call, or is about to.
+    fn handed_to(&self, key: CallId) -> Option<MemberId> {
+        let entry = self.entries.get(&key)?;
+        let heir = entry
+            .handed_to
+            .filter(|heir| entry.promised.owner == *heir)?;
+        (!self.is_absent(heir, key)).then_some(heir)
     }
 
     /// It was ours, and somebody fenced us off of whom nothing more is known (rule 15).
@@ -307,7 +321,7 @@ impl<H> Cluster<H> {
             queue.push(brought);
         }
         self.lookups.remove(&key);
-        self.start_claim(key, queue, now);
+        self.start_claim(key, queue, None, now);
     }
 
     pub(super) fn session(&self, member: MemberId, key: CallId) -> Option<u64> {

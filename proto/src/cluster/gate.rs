@@ -53,6 +53,12 @@ impl<H> Gate<H> {
         self.held.pop_front().map(|held| (held.output, held.since))
     }
 
+    /// Whether the oldest was caused by time alone.
+    #[must_use]
+    pub fn is_timers_turn(&self) -> bool {
+        self.held.front().is_some_and(|oldest| oldest.by_timer)
+    }
+
     /// How many are held.
     #[must_use]
     pub fn len(&self) -> usize {

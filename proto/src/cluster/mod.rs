@@ -3,6 +3,7 @@
 //! May use: base and wire. Never: SIP. Addresses of SIP listeners pass through here as opaque
 //! strings, records as opaque bytes.
 
+mod adopt;
 mod ask;
 mod claim;
 pub mod effect;
@@ -10,6 +11,7 @@ mod engine;
 mod entry;
 mod find;
 pub mod gate;
+mod handoff;
 pub mod lane;
 pub mod liveness;
 mod look;
@@ -17,6 +19,7 @@ mod lookup;
 pub mod membership;
 mod own;
 pub mod policy;
+mod rebalance;
 mod release;
 mod replica;
 pub mod ring;

@@ -2,6 +2,8 @@
 //!
 //! PROTOCOL.md rules 3, 5, 6, 7, 8, 14, 17, 20, 25 are kept here.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -57,6 +59,7 @@ impl<H> Cluster<H> {
             change: None,
             stray: Members::new(),
             gate: Gate::default(),
+            invited: None,
             queue: Queue::default(),
             ended_at: None,
         }));
@@ -418,7 +421,10 @@ impl<H> Cluster<H> {
     }
 
     fn release(&mut self, key: CallId, committed: Version, alone: bool, now: Instant) {
-        let cut_off = alone && !self.sees_majority(key);
+        let timers = self
+            .owned(key)
+            .is_some_and(|owned| owned.gate.is_timers_turn());
+        let cut_off = timers && !self.holds_majority(key);
         while let Some(owned) = self.owned_mut(key)
             && let Some((output, since)) = owned.gate.release(committed, cut_off)
         {
@@ -430,16 +436,6 @@ impl<H> Cluster<H> {
                 .record(u64::try_from(held.as_micros()).unwrap_or(u64::MAX));
             self.effect(Effect::Release { key, output, held });
         }
-    }
-
-    /// Whether at least half of the members can be heard, this one included: of two, one will do.
-    fn sees_majority(&self, key: CallId) -> bool {
-        let live = self.view.live().map(|info| info.id);
-        let (present, total) = live.fold((0, 0), |(present, total), member| {
-            let here = member == self.me || !self.is_absent(member, key);
-            (present + usize::from(here), total + 1)
-        });
-        present * 2 > total || total <= 2
     }
 
     /// Rule 14: the new ballot stands with all live listed members; now it may speak.
@@ -503,14 +499,19 @@ impl<H> Cluster<H> {
         if !fresh {
             return false;
         }
+        self.change_members(key, members, now);
+        true
+    }
+
+    /// Rule 17: begins a change. Outputs need both lists until it is committed in both.
+    pub(super) fn change_members(&mut self, key: CallId, members: Members, now: Instant) {
         let Some(owned) = self.owned_mut(key) else {
-            return false;
+            return;
         };
         owned.record.old = std::mem::replace(&mut owned.record.members, members);
         owned.change = Some(owned.record.version + 1);
         tracing::debug!(?key, members = ?owned.record.members, old = ?owned.record.old, "replica change");
         self.bump(key, now);
-        true
     }
 
     /// Rule 17: the new list is committed with both lists; only now the old one goes.
@@ -530,6 +531,8 @@ impl<H> Cluster<H> {
             .into_iter()
             .chain(stray)
             .filter(|old| !members.contains(old))
+            .collect::<BTreeSet<_>>()
+            .into_iter()
             .collect();
         self.bump(key, now);
         for member in left {

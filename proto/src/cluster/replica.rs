@@ -10,8 +10,8 @@ use super::liveness::Peer;
 use crate::base::ids::{Ballot, CallId, MemberId, Version};
 use crate::base::time::Instant;
 use crate::wire::{
-    Ack, Batch, Claim, Frame, Located, Promise, PromiseRecord, Record, Refusal, Refuse, Refused,
-    Release, Standing,
+    Ack, Batch, Claim, Frame, Locate, Located, Promise, PromiseRecord, Record, Refusal, Refuse,
+    Refused, Release, Standing,
 };
 
 /// Keys whose copy was released and that are remembered as such (rule 13). Bounded: the oldest goes,
@@ -52,8 +52,19 @@ impl Remembered {
 pub(super) struct PendingClaim {
     pub(super) from: MemberId,
     pub(super) ballot: Ballot,
-    /// The owner is alive if it echoes this stamp.
-    pub(super) since: Instant,
+    /// What the owner of our copy says of itself.
+    pub(super) owner: OwnerSays,
+}
+
+/// What the owner of a copy answers when it is asked whether it still is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OwnerSays {
+    /// Nothing yet.
+    Nothing,
+    /// It is.
+    Mine,
+    /// It has yielded to a higher ballot, as after an invitation (rule 16).
+    Yielded,
 }
 
 impl<H> Cluster<H> {
@@ -105,7 +116,12 @@ impl<H> Cluster<H> {
             Role::Claiming(claiming) if claiming.ballot < record.ballot => {
                 self.abort_claim(key, record.ballot, now);
             }
-            Role::Claiming(_) => return None,
+            Role::Claiming(claiming) if claiming.invited_by.is_none() => return None,
+            Role::Claiming(_) => {
+                // Rule 16: the owner that invited us has not promised yet; it goes on.
+                self.renew_claim(record, now);
+                return None;
+            }
             Role::Copy(_) | Role::None => {}
         }
         if held.is_some_and(|held| held >= record.rank()) {
@@ -119,6 +135,20 @@ impl<H> Cluster<H> {
             self.advance(key, now);
         }
         None
+    }
+
+    /// A claimant that waits for its inviter's promise stores like any replica.
+    fn renew_claim(&mut self, record: Record, now: Instant) {
+        let Some(entry) = self.entries.get_mut(&record.key) else {
+            return;
+        };
+        entry.promised = entry.promised.max(record.ballot);
+        if let Role::Claiming(claiming) = &mut entry.role
+            && record.rank() > claiming.copy.record.rank()
+        {
+            claiming.copy = Copy { record, at: now };
+            claiming.best = claiming.copy.clone();
+        }
     }
 
     /// Rule 18: positional; a copy above the mark stays.
@@ -199,7 +229,7 @@ impl<H> Cluster<H> {
         if ballot.owner != from {
             return;
         }
-        if let Some(refusal) = self.refusal(key, ballot) {
+        if let Some(refusal) = self.refusal(key, ballot, now) {
             self.send(
                 from,
                 key,
@@ -219,13 +249,15 @@ impl<H> Cluster<H> {
         match owner {
             // Our own evidence decides, not the claimant's; until there is some, the claim waits.
             Some(owner) if owner != from && owner != self.me && !self.is_absent(owner, key) => {
-                let since = self.ask_life(owner, key, now);
+                self.ask_life(owner, key, now);
+                self.send(owner, key, Frame::Locate(Locate { key }));
                 let pending = self.pending_claims.entry(key).or_default();
                 if !pending.iter().any(|one| one.ballot == ballot) {
+                    let owner = OwnerSays::Nothing;
                     pending.push(PendingClaim {
                         from,
                         ballot,
-                        since,
+                        owner,
                     });
                 }
             }
@@ -233,12 +265,14 @@ impl<H> Cluster<H> {
         }
     }
 
-    fn refusal(&self, key: CallId, ballot: Ballot) -> Option<Refusal> {
+    fn refusal(&self, key: CallId, ballot: Ballot, now: Instant) -> Option<Refusal> {
         let entry = self.entries.get(&key)?;
         if self.sabotage.no_fencing {
             return None;
         }
-        if let Role::Owned(owned) = &entry.role {
+        if let Role::Owned(owned) = &entry.role
+            && !self.is_invited(key, ballot.owner, now)
+        {
             return Some(Refusal::Owner {
                 ballot: owned.record.ballot,
             });
@@ -262,17 +296,13 @@ impl<H> Cluster<H> {
             return;
         };
         for claim in pending {
-            let PendingClaim {
-                from,
-                ballot,
-                since,
-            } = claim;
+            let PendingClaim { from, ballot, .. } = claim;
             let owner = self
                 .entries
                 .get(&key)
                 .and_then(Entry::record)
                 .map(|record| record.ballot);
-            let refusal = self.refusal(key, ballot);
+            let refusal = self.refusal(key, ballot, now);
             match (refusal, owner) {
                 (Some(refusal), _) => {
                     self.send(
@@ -285,11 +315,12 @@ impl<H> Cluster<H> {
                         }),
                     );
                 }
-                (None, Some(held)) if held.owner != from && !self.is_absent(held.owner, key) => {
-                    if self
-                        .liveness
-                        .echoed_since(self.peer(held.owner, key), since)
-                    {
+                (None, Some(held))
+                    if held.owner != from
+                        && claim.owner != OwnerSays::Yielded
+                        && !self.is_absent(held.owner, key) =>
+                {
+                    if claim.owner == OwnerSays::Mine {
                         let refusal = Refusal::Alive { ballot: held };
                         self.send(
                             from,
@@ -308,6 +339,31 @@ impl<H> Cluster<H> {
                 (None, _) => self.promise(key, from, ballot, now),
             }
         }
+    }
+
+    /// Rule 11: what the owner itself says of a call that somebody claims.
+    pub(super) fn owner_answered(&mut self, from: MemberId, located: &Located, now: Instant) {
+        let key = located.key;
+        let owned_at = self.entries.get(&key).and_then(Entry::record);
+        let Some(held) = owned_at.map(|record| record.ballot) else {
+            return;
+        };
+        let Some(pending) = self.pending_claims.get_mut(&key) else {
+            return;
+        };
+        if held.owner != from {
+            return;
+        }
+        let says = match &located.standing {
+            // Alive, at any rate: it is for the claimant to ask it.
+            Standing::Owner { .. } | Standing::Unknown { .. } => OwnerSays::Mine,
+            Standing::Copy { ballot, .. } if *ballot > held => OwnerSays::Yielded,
+            Standing::Copy { .. } => return,
+        };
+        for claim in pending.iter_mut() {
+            claim.owner = says;
+        }
+        self.advance_pending_claims(key, now);
     }
 
     fn promise(&mut self, key: CallId, to: MemberId, ballot: Ballot, now: Instant) {
@@ -342,6 +398,15 @@ impl<H> Cluster<H> {
                 record,
             }),
         );
+        if self.owned(key).is_some() && !self.sabotage.no_fencing {
+            // Rule 16: with the promise that we invited, we yield; if nothing comes of it, rule 15.
+            if let Some(entry) = self.entries.get_mut(&key) {
+                entry.handed_to = Some(to);
+                self.stats.handed_over += 1;
+            }
+            self.yield_to(key, ballot, now);
+            self.wake_at(now + self.orphan_after(), Wake::Key(key));
+        }
     }
 
     /// A bare promise or mark that nothing came of goes after a while.

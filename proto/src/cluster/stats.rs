@@ -64,6 +64,12 @@ pub struct Stats {
     pub released: u64,
     /// Calls taken over.
     pub takeovers: u64,
+    /// Calls offered to their heirs (rule 16).
+    pub invited: u64,
+    /// Calls promised to the heir that was invited.
+    pub handed_over: u64,
+    /// Calls taken over because their owner was gone, with nobody asking.
+    pub adopted: u64,
     /// Our claims that others turned down.
     pub claims_refused: u64,
     /// Messages carried to another member's call.
@@ -84,6 +90,9 @@ impl Default for Stats {
             degraded: 0,
             released: 0,
             takeovers: 0,
+            invited: 0,
+            handed_over: 0,
+            adopted: 0,
             claims_refused: 0,
             relayed: 0,
             fenced: 0,

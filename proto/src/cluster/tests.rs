@@ -5,14 +5,20 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `world` | nodes, events, clocks, faults |
+//! | `world` | nodes, events, clocks |
+//! | `faults` | what happens to nodes and links |
+//! | `glance` | what tests ask |
 //! | `net` | links, lanes, cuts: what the fabric may do to frames |
 //! | `judge` | the invariants |
 //! | `script` | phones and faults drawn from a seed |
 //! | `fuzz` | many seeds, and the rules broken on purpose |
 //! | `rules` | one test per rule, by number |
+//! | `handoff` | the same for invitations, adoption, moving copies |
 
+mod faults;
 mod fuzz;
+mod glance;
+mod handoff;
 mod judge;
 mod net;
 mod rules;

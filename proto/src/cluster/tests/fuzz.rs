@@ -31,6 +31,8 @@ fn check(seeds: std::ops::Range<u64>) -> Outcome {
         sum.told += outcome.told;
         sum.takeovers += outcome.takeovers;
         sum.faults += outcome.faults;
+        sum.drains += outcome.drains;
+        sum.handed_over += outcome.handed_over;
         sum.over_budget += outcome.over_budget;
         sum.events += outcome.events;
         sum.slowest = sum.slowest.max(outcome.slowest);
@@ -42,7 +44,10 @@ fn check(seeds: std::ops::Range<u64>) -> Outcome {
 #[test]
 fn seeds_hold() {
     let sum = check(seeds(300));
-    assert!(sum.told > 0 && sum.takeovers > 0, "{sum:?}");
+    assert!(
+        sum.told > 0 && sum.takeovers > 0 && sum.handed_over > 0,
+        "{sum:?}"
+    );
     #[expect(clippy::print_stdout, reason = "shown with --nocapture")]
     {
         println!("{sum:?}");

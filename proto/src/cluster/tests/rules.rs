@@ -9,7 +9,7 @@ use crate::cluster::entry::Role;
 use crate::cluster::policy::{AckPolicy, AlonePolicy, Replication};
 use crate::wire::{Claim, Frame, Promise, PromiseRecord, Release};
 
-const KEY: CallId = CallId {
+pub(super) const KEY: CallId = CallId {
     position: 0x1234_5678_9abc_def0,
     nonce: 7,
 };
@@ -27,7 +27,7 @@ fn world(nodes: usize, copies: usize, ack: AckPolicy) -> World {
 }
 
 /// A call with one step told, owned by node 0, and its replicas in the record's order.
-fn with_call(nodes: usize, copies: usize, ack: AckPolicy) -> (World, Vec<usize>) {
+pub(super) fn with_call(nodes: usize, copies: usize, ack: AckPolicy) -> (World, Vec<usize>) {
     let mut world = world(nodes, copies, ack);
     world.birth(0, KEY, 1);
     assert!(told(&mut world, 1, 50), "{}", world.story(None));
@@ -38,13 +38,13 @@ fn with_call(nodes: usize, copies: usize, ack: AckPolicy) -> (World, Vec<usize>)
 }
 
 /// Whether `step` is answered within so many milliseconds.
-fn told(world: &mut World, step: u64, within: u32) -> bool {
+pub(super) fn told(world: &mut World, step: u64, within: u32) -> bool {
     let done = |world: &World| world.answers.contains_key(&step);
     world.run_until(MS * within, done)
         && matches!(world.answers.get(&step), Some((Answer::Told, _)))
 }
 
-fn bring(world: &mut World, at: usize, step: u64) {
+pub(super) fn bring(world: &mut World, at: usize, step: u64) {
     world.event(at, Duration::ZERO, Event::Bring(KEY, step, None));
 }
 
@@ -61,7 +61,7 @@ fn log(world: &World, nth: usize) -> Vec<u64> {
     log.unwrap_or_else(Log::default).steps
 }
 
-fn clean(world: &World) {
+pub(super) fn clean(world: &World) {
     assert_eq!(world.judge.violations, vec![], "{}", world.story(None));
 }
 

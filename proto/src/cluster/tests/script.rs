@@ -24,6 +24,8 @@ pub(super) struct Outcome {
     pub(super) told: u64,
     pub(super) takeovers: u64,
     pub(super) faults: u64,
+    pub(super) drains: u64,
+    pub(super) handed_over: u64,
     pub(super) over_budget: u64,
     pub(super) events: u64,
     /// Slowest answer in the quiet phase after one crash.
@@ -56,6 +58,8 @@ struct Script {
     unrepaired: Option<Instant>,
     /// Beyond what the policy stands.
     wild: bool,
+    /// The node that drains.
+    drained: Option<usize>,
 }
 
 /// Runs one seed.
@@ -85,6 +89,7 @@ pub(super) fn run(seed: u64, sabotage: Sabotage, verbose: bool) -> Outcome {
         until,
         unrepaired: None,
         wild: draw.random_range(0..8) == 0,
+        drained: None,
     };
     for nth in 0..count {
         script.phones.push(Phone {
@@ -279,6 +284,9 @@ impl Script {
             self.outcome.over_budget += u64::from(self.world.judge.over_budget);
             self.world.judge.forgive();
         }
+        if self.chance(25) {
+            self.toggle_drain();
+        }
         let rounds = if self.wild { 2 } else { self.world.budget() };
         for _ in 0..rounds {
             self.outcome.faults += 1;
@@ -286,6 +294,19 @@ impl Script {
         }
         let next = self.millis(20..900);
         self.world.wake_script(next, FAULT);
+    }
+
+    /// One node at a time drains, and takes it back: no fault, and nothing may be lost by it.
+    fn toggle_drain(&mut self) {
+        if let Some(nth) = self.drained.take() {
+            return self.world.drain_node(nth, false);
+        }
+        let up = self.world.up();
+        self.drained = self.pick(&up);
+        if let Some(nth) = self.drained {
+            self.outcome.drains += 1;
+            self.world.drain_node(nth, true);
+        }
     }
 
     fn one_fault(&mut self) {
@@ -354,6 +375,9 @@ impl Script {
 
     fn quiet_phase(&mut self) {
         // Phones finish what they began, everything comes back.
+        if let Some(nth) = self.drained.take() {
+            self.world.drain_node(nth, false);
+        }
         for nth in 0..self.world.nodes.len() {
             self.world.wake_script(MS * 200, RESTART + nth);
         }
@@ -435,8 +459,9 @@ impl Script {
         self.outcome.told = self.world.judge.told;
         self.outcome.events = self.world.events;
         for node in &self.world.nodes {
-            let stats = node.cluster.as_ref().map(|cluster| cluster.stats.takeovers);
-            self.outcome.takeovers += stats.unwrap_or(0);
+            let stats = node.cluster.as_ref().map(|cluster| &cluster.stats);
+            self.outcome.takeovers += stats.map_or(0, |stats| stats.takeovers);
+            self.outcome.handed_over += stats.map_or(0, |stats| stats.handed_over);
         }
         self.outcome.violations = std::mem::take(&mut self.world.judge.violations);
         let key = self.outcome.violations.first().map(|(key, _)| *key);

@@ -5,15 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rand::RngExt as _;
 
 use super::judge::{Judge, Log, Told};
 use super::net::{Net, Parcel};
 use crate::base::ids::{CallId, Incarnation, MemberId, NodeId};
-use crate::base::rng::{Rng, fork, from_seed};
+use crate::base::rng::{Rng, from_seed};
 use crate::base::time::{Duration, Instant};
 use crate::cluster::effect::Effect;
-use crate::cluster::entry::{Copy, Entry, Role, Stage};
+use crate::cluster::entry::{Copy, Entry, Role};
 use crate::cluster::liveness::Peer;
 use crate::cluster::policy::{AckPolicy, Replication};
 use crate::cluster::replica::Remembered;
@@ -34,12 +33,14 @@ pub(super) enum Event {
     LinkDown(MemberId, u64),
     /// It learns what membership says of a member.
     Learn(MemberId, MemberState),
+    /// It learns that a node drains, or no longer.
+    Drains(NodeId, bool),
     /// A phone's message arrives.
     Bring(CallId, u64, Option<u16>),
 }
 
 #[derive(Debug)]
-enum Due {
+pub(super) enum Due {
     Node(usize, MemberId, Event),
     Link(usize, usize),
     Resume(usize, MemberId, Instant),
@@ -52,18 +53,19 @@ pub(super) struct Node {
     pub(super) cluster: Option<Cluster<Told>>,
     pub(super) logs: BTreeMap<CallId, Log>,
     /// Node time minus world time: clocks have nothing in common.
-    skew: Duration,
+    pub(super) skew: Duration,
     pub(super) paused: bool,
-    paused_at: Instant,
-    backlog: Vec<Event>,
-    sessions: BTreeMap<MemberId, u64>,
+    pub(super) paused_at: Instant,
+    pub(super) backlog: Vec<Event>,
+    pub(super) sessions: BTreeMap<MemberId, u64>,
     /// Members it ever had a link to.
-    met: BTreeSet<MemberId>,
-    beliefs: BTreeMap<NodeId, (MemberId, MemberState)>,
-    epoch: u64,
-    silent: BTreeSet<Peer>,
+    pub(super) met: BTreeSet<MemberId>,
+    pub(super) beliefs: BTreeMap<NodeId, (MemberId, MemberState)>,
+    pub(super) drains: BTreeSet<NodeId>,
+    pub(super) epoch: u64,
+    pub(super) silent: BTreeSet<Peer>,
     /// Paused until then, or lately: others may find it silent at no extra cost.
-    lame_until: Instant,
+    pub(super) lame_until: Instant,
 }
 
 /// An answer at a phone.
@@ -80,7 +82,7 @@ pub(super) struct World {
     pub(super) net: Net,
     pub(super) judge: Judge,
     pub(super) policy: Replication,
-    sabotage: Sabotage,
+    pub(super) sabotage: Sabotage,
     due: BTreeMap<(Instant, u64), Due>,
     next_due: u64,
     /// Faults since everything was last repaired.
@@ -133,6 +135,7 @@ impl World {
                 sessions: BTreeMap::new(),
                 met: BTreeSet::new(),
                 beliefs: BTreeMap::new(),
+                drains: BTreeSet::new(),
                 epoch: 0,
                 silent: BTreeSet::new(),
                 lame_until: Instant::START,
@@ -156,7 +159,7 @@ impl World {
 
     // ---- time -----------------------------------------------------------------------------
 
-    fn at(&mut self, at: Instant, due: Due) {
+    pub(super) fn at(&mut self, at: Instant, due: Due) {
         self.next_due += 1;
         self.due.insert((at.max(self.now), self.next_due), due);
     }
@@ -170,7 +173,7 @@ impl World {
         self.at(self.now + after, Due::Script(nth));
     }
 
-    fn node_now(&self, nth: usize) -> Instant {
+    pub(super) fn node_now(&self, nth: usize) -> Instant {
         self.now + self.nodes[nth].skew
     }
 
@@ -269,7 +272,7 @@ impl World {
 
     // ---- inputs of a node -----------------------------------------------------------------
 
-    fn give(&mut self, nth: usize, event: Event) {
+    pub(super) fn give(&mut self, nth: usize, event: Event) {
         let now = self.node_now(nth);
         let node = &mut self.nodes[nth];
         let Some(cluster) = &mut node.cluster else {
@@ -311,8 +314,20 @@ impl World {
                 }
                 node.beliefs.insert(member.node, (member, state));
                 node.epoch += 1;
-                let view = Arc::new(view_of(node.epoch, node.member, &node.beliefs));
-                cluster.on_view(view, now);
+                let view = view_of(node.epoch, node.member, &node.beliefs, &node.drains);
+                cluster.on_view(Arc::new(view), now);
+            }
+            Event::Drains(id, on) => {
+                let news = if on {
+                    node.drains.insert(id)
+                } else {
+                    node.drains.remove(&id)
+                };
+                if news {
+                    node.epoch += 1;
+                    let view = view_of(node.epoch, node.member, &node.beliefs, &node.drains);
+                    cluster.on_view(Arc::new(view), now);
+                }
             }
             Event::Bring(key, step, hint) => {
                 let body = Bytes::copy_from_slice(&step.to_be_bytes());
@@ -330,7 +345,7 @@ impl World {
     }
 
     /// Carries out what a node wants done.
-    fn drain(&mut self, nth: usize) {
+    pub(super) fn drain(&mut self, nth: usize) {
         let now = self.node_now(nth);
         self.count_suspicions(nth);
         while let Some(effect) = self.nodes[nth]
@@ -466,7 +481,7 @@ impl World {
 
     // ---- the fabric -----------------------------------------------------------------------
 
-    fn post(&mut self, (from, to): (usize, usize), parcel: Parcel) {
+    pub(super) fn post(&mut self, (from, to): (usize, usize), parcel: Parcel) {
         let arrivals = self
             .net
             .arrivals((from, to), &parcel, self.now, &mut self.rng);
@@ -512,171 +527,6 @@ impl World {
         self.note(None, || format!("link {one}-{other} reset"));
     }
 
-    // ---- faults ---------------------------------------------------------------------------
-
-    /// A node starts in a new life; the others hear of it after `news` at most.
-    pub(super) fn start(&mut self, nth: usize, news: Duration) {
-        let skew = Duration::from_micros(self.rng.random_range(0..50_000_000));
-        let rng = fork(&mut self.rng);
-        let boot = self.rng.random_range(1..u32::MAX);
-        // It joined before it serves: the others are known, links are not up.
-        let others: Vec<MemberId> = (0..self.nodes.len())
-            .filter(|peer| *peer != nth && self.nodes[*peer].cluster.is_some())
-            .map(|peer| self.nodes[peer].member)
-            .collect();
-        let node = &mut self.nodes[nth];
-        node.member.incarnation = Incarnation {
-            number: node.member.incarnation.number + 1,
-            boot,
-        };
-        node.skew = skew;
-        node.paused = false;
-        node.beliefs.clear();
-        node.sessions.clear();
-        node.met.clear();
-        node.silent.clear();
-        let member = node.member;
-        node.beliefs
-            .insert(member.node, (member, MemberState::Alive));
-        for other in others {
-            node.beliefs.insert(other.node, (other, MemberState::Alive));
-        }
-        let view = Arc::new(view_of(0, member, &node.beliefs));
-        let mut cluster = Cluster::new(view, 0, self.policy.clone(), rng);
-        cluster.sabotage(self.sabotage);
-        node.cluster = Some(cluster);
-        self.note(None, || format!("node{nth} starts as {member:?}"));
-        let most = u64::try_from(news.as_micros()).unwrap_or(0) + 1_000;
-        for peer in 0..self.nodes.len() {
-            if peer == nth || self.nodes[peer].cluster.is_none() {
-                continue;
-            }
-            let after = Duration::from_micros(self.rng.random_range(500..most));
-            self.event(peer, after, Event::Learn(member, MemberState::Alive));
-            let after = Duration::from_micros(self.rng.random_range(500..most));
-            self.at(self.now + after + MS * 2, Due::Link(nth, peer));
-        }
-    }
-
-    /// A node dies at once; the others hear it from membership between `down` and twice that.
-    pub(super) fn crash(&mut self, nth: usize, down: Duration) {
-        let member = self.nodes[nth].member;
-        if self.nodes[nth].cluster.take().is_none() {
-            return;
-        }
-        self.fault(format!("crash {member:?}"));
-        let node = &mut self.nodes[nth];
-        node.logs.clear();
-        node.backlog.clear();
-        for peer in 0..self.nodes.len() {
-            if peer == nth {
-                continue;
-            }
-            let after = down + down.mul_f64(self.rng.random_range(0.0..1.0));
-            self.event(peer, after, Event::Learn(member, MemberState::Down));
-            if let Some(session) = self.net.reset(nth, peer) {
-                let after = down.mul_f64(self.rng.random_range(0.0..1.0));
-                self.event(peer, after, Event::LinkDown(member, session));
-            }
-        }
-    }
-
-    /// A node stands still for `span`; what arrives waits.
-    pub(super) fn pause(&mut self, nth: usize, span: Duration) {
-        let member = self.nodes[nth].member;
-        if self.nodes[nth].cluster.is_none() || self.nodes[nth].paused {
-            return;
-        }
-        self.fault(format!("pause {member:?}"));
-        self.nodes[nth].paused = true;
-        self.nodes[nth].lame_until = self.now + span + MS * 400;
-        self.nodes[nth].paused_at = self.now;
-        self.at(self.now + span, Due::Resume(nth, member, self.now));
-    }
-
-    fn resume(&mut self, nth: usize) {
-        let node = &mut self.nodes[nth];
-        if !std::mem::take(&mut node.paused) {
-            return;
-        }
-        let backlog = std::mem::take(&mut node.backlog);
-        self.note(None, || format!("node{nth} resumes"));
-        // Whether timers or sockets come first is the scheduler's choice.
-        if self.rng.random_range(0..2) == 0 {
-            let now = self.node_now(nth);
-            if let Some(cluster) = &mut self.nodes[nth].cluster {
-                cluster.on_timeout(now);
-            }
-            self.drain(nth);
-        }
-        for event in backlog {
-            self.give(nth, event);
-        }
-    }
-
-    /// Nothing gets from one node to another until it is mended.
-    pub(super) fn cut(&mut self, from: usize, to: usize, span: Duration) {
-        self.net.cut(from, to);
-        self.note(None, || format!("cut {from}->{to} for {span:?}"));
-        self.at(self.now + span, Due::Mend(from, to));
-    }
-
-    fn mend(&mut self, from: usize, to: usize) {
-        self.note(None, || format!("mend {from}->{to}"));
-        for parcel in self.net.mend(from, to) {
-            if self.nodes[to].member == parcel.to {
-                self.post((from, to), parcel);
-            }
-        }
-    }
-
-    fn fault(&mut self, what: String) {
-        self.note(None, || format!("FAULT {what}"));
-        self.faults.insert(what);
-        if self.faults.len() > self.budget() && !self.judge.over_budget {
-            self.judge.over_budget = true;
-            self.note(None, || "over budget".into());
-        }
-    }
-
-    /// A live node that another holds for silent is a fault too.
-    fn count_suspicions(&mut self, nth: usize) {
-        let Some(cluster) = &self.nodes[nth].cluster else {
-            return;
-        };
-        let silent: BTreeSet<Peer> = cluster.liveness.silent().collect();
-        if silent == self.nodes[nth].silent {
-            return;
-        }
-        let fresh: Vec<Peer> = silent
-            .difference(&self.nodes[nth].silent)
-            .copied()
-            .collect();
-        let node = &mut self.nodes[nth];
-        node.silent = silent;
-        for peer in fresh {
-            if !self.nodes[nth].met.contains(&peer.member) {
-                continue; // links come up one by one; nobody is at fault for that
-            }
-            self.note(None, || format!("node{nth} finds {:?} silent", peer.member));
-            let other = self
-                .nodes
-                .iter()
-                .position(|node| node.member == peer.member);
-            let Some(other) = other.filter(|other| self.is_up(*other)) else {
-                continue;
-            };
-            // That others find a paused node silent is part of its pause; and a node that was
-            // paused itself should know better: neither costs budget. A cut does.
-            let cut = self.net.is_cut(other, nth) || self.net.is_cut(nth, other);
-            let lame = self.nodes[other].lame_until.max(self.nodes[nth].lame_until);
-            if cut || lame < self.now {
-                let by = self.nodes[nth].member;
-                self.fault(format!("{by:?} finds {:?} silent", peer.member));
-            }
-        }
-    }
-
     // ---- what the tests do by hand --------------------------------------------------------
 
     /// A frame arrives at a node without having been sent.
@@ -717,138 +567,6 @@ impl World {
         cluster.repair(key, now);
         self.drain(nth);
     }
-
-    // ---- what the tests ask ---------------------------------------------------------------
-
-    pub(super) fn note(&mut self, key: Option<CallId>, line: impl FnOnce() -> String) {
-        if self.verbose {
-            self.trace.push((self.now, key, line()));
-        }
-    }
-
-    pub(super) fn is_up(&self, nth: usize) -> bool {
-        self.nodes[nth].cluster.is_some() && !self.nodes[nth].paused
-    }
-
-    pub(super) fn up(&self) -> Vec<usize> {
-        (0..self.nodes.len())
-            .filter(|nth| self.is_up(*nth))
-            .collect()
-    }
-
-    pub(super) fn cluster(&mut self, nth: usize) -> &mut Cluster<Told> {
-        self.nodes[nth].cluster.as_mut().expect("the node is up")
-    }
-
-    /// The nodes that run the call, not only claim it.
-    pub(super) fn owners(&self, key: CallId) -> Vec<usize> {
-        let active = |nth: &usize| {
-            let cluster = self.nodes[*nth].cluster.as_ref();
-            cluster
-                .and_then(|cluster| cluster.owned(key))
-                .is_some_and(|owned| owned.stage != Stage::Activating)
-        };
-        (0..self.nodes.len()).filter(active).collect()
-    }
-
-    /// The nodes that the owner's record lists, and that live.
-    pub(super) fn replicas(&self, key: CallId) -> Vec<usize> {
-        let owner = self.owners(key);
-        let owned = owner
-            .first()
-            .and_then(|nth| self.nodes[*nth].cluster.as_ref()?.owned(key));
-        let members = owned.map(|owned| owned.record.members.clone());
-        members
-            .unwrap_or_default()
-            .iter()
-            .filter_map(|member| self.nodes.iter().position(|node| node.member == *member))
-            .collect()
-    }
-
-    /// Whether the call has one owner and all the copies it should have, all up to date.
-    pub(super) fn is_settled(&self, key: CallId) -> bool {
-        let owners = self.owners(key);
-        let [owner] = owners[..] else { return false };
-        let Some(cluster) = self.nodes[owner].cluster.as_ref() else {
-            return false;
-        };
-        let Some(owned) = cluster.owned(key) else {
-            return false;
-        };
-        let up = |member: &MemberId| {
-            let mut nodes = self.nodes.iter();
-            nodes.any(|node| node.member == *member && node.cluster.is_some() && !node.paused)
-        };
-        owned.change.is_none()
-            && self.holders(key) == owned.record.members.len() + 1
-            && owned.record.old.is_empty()
-            && owned.record.members.len() + 1 == self.policy.copies.min(self.nodes.len())
-            && owned.record.members.iter().all(up)
-            && owned
-                .record
-                .members
-                .iter()
-                .all(|member| owned.acked(*member) == Some(owned.record.version))
-    }
-
-    /// Who is what to the call, in words.
-    pub(super) fn describe(&self, key: CallId) -> String {
-        let nodes = self.nodes.iter().enumerate();
-        let lines = nodes.map(|(nth, node)| {
-            let Some(cluster) = &node.cluster else {
-                return format!("node{nth} is down");
-            };
-            let entry = cluster.entries.get(&key);
-            let what = match entry.map(|entry| &entry.role) {
-                None => "knows nothing".into(),
-                Some(Role::None) => "holds a promise".into(),
-                Some(Role::Copy(copy)) => format!("holds a copy of {:?}", copy.record),
-                Some(Role::Claiming(claiming)) => format!("claims {claiming:?}"),
-                Some(Role::Owned(owned)) => format!(
-                    "owns {:?} {:?}, acked {:?}, change {:?}, committed {}",
-                    owned.stage, owned.record, owned.acked, owned.change, owned.committed
-                ),
-            };
-            format!(
-                "node{nth} {:?} {what}; silent to it: {:?}",
-                node.member, node.silent
-            )
-        });
-        lines.collect::<Vec<_>>().join("\n")
-    }
-
-    /// Everything told is owned and replicated as it should be; faults so far are over.
-    pub(super) fn is_repaired(&self) -> bool {
-        !self.net.has_cuts()
-            && self
-                .nodes
-                .iter()
-                .all(|node| node.cluster.is_some() && !node.paused)
-            && self.nodes.iter().all(|node| node.silent.is_empty())
-            && self.judge.living().iter().all(|key| self.is_settled(*key))
-    }
-
-    /// How many nodes hold anything of the call.
-    pub(super) fn holders(&self, key: CallId) -> usize {
-        let holds = |node: &&Node| {
-            let cluster = node.cluster.as_ref();
-            cluster
-                .and_then(|cluster| cluster.entries.get(&key))
-                .is_some_and(|entry| !matches!(entry.role, Role::None))
-        };
-        self.nodes.iter().filter(holds).count()
-    }
-
-    /// The trace, of one call if one is named.
-    pub(super) fn story(&self, key: Option<CallId>) -> String {
-        let lines = self
-            .trace
-            .iter()
-            .filter(|(_, about, _)| key.is_none() || about.is_none() || *about == key);
-        lines
-            .map(|(at, _, line)| format!("{at:?} {line}\n"))
-            .collect()
-    }
 }
 
 fn key_of(frame: &wire::Frame) -> Option<CallId> {
@@ -874,13 +592,21 @@ fn key_of(frame: &wire::Frame) -> Option<CallId> {
     }
 }
 
-fn view_of(epoch: u64, me: MemberId, beliefs: &BTreeMap<NodeId, (MemberId, MemberState)>) -> View {
+pub(super) fn view_of(
+    epoch: u64,
+    me: MemberId,
+    beliefs: &BTreeMap<NodeId, (MemberId, MemberState)>,
+    drains: &BTreeSet<NodeId>,
+) -> View {
     let members = beliefs.values().map(|(id, state)| MemberInfo {
         id: *id,
         name: format!("{id:?}").into(),
         state: *state,
         cluster_addr: SocketAddr::from(([10, 0, 0, 1], 7_060)),
-        meta: Metadata::default(),
+        meta: Metadata {
+            draining: drains.contains(&id.node),
+            ..Metadata::default()
+        },
         known: true,
     });
     View::new(epoch, me, members.collect())

@@ -1,0 +1,139 @@
+//! Adoption: what a member owned that is gone for good is claimed by its heirs by themselves, paced
+//! (PROTOCOL.md rules 9 and 19), where the majority is (section 4).
+//!
+//! Silence alone adopts nothing: a phone's message, or a signal, takes a silent member's call over
+//! at once (`find`); this is for the calls that nobody asks for.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::engine::{Cluster, Wake};
+use super::entry::{Queue, Role};
+use crate::base::ids::{CallId, MemberId, NodeId};
+use crate::base::time::{Duration, Instant};
+use crate::cluster::view::MemberState;
+
+/// Calls claimed per turn, and the pause between two turns: 6,400 a second.
+const CLAIMS_PER_TURN: usize = 64;
+const TURN: Duration = Duration::from_millis(10);
+/// How often orphans that nobody came for are looked at again: their heir may have died as well, or
+/// the majority may be back.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Calls whose owner is gone.
+#[derive(Debug, Default)]
+pub(super) struct Adoption {
+    /// To be looked at in this round.
+    round: VecDeque<CallId>,
+    armed: bool,
+}
+
+/// The nodes of the last view in which everybody was heard: who they are decides what a majority is.
+#[derive(Debug, Default)]
+pub(super) struct Settled(BTreeSet<NodeId>);
+
+impl<H> Cluster<H> {
+    // ---- majority -------------------------------------------------------------------------
+
+    /// Looks whether the present view is one that everybody agrees on: all its members are heard,
+    /// and they are more than half of those before. Who left by itself is missed by nobody.
+    pub(super) fn settle_view(&mut self) {
+        let left = |node: &NodeId| {
+            let info = self.view.node(*node);
+            info.is_some_and(|info| info.state == MemberState::Left)
+        };
+        let before: BTreeSet<NodeId> = self
+            .settled
+            .0
+            .iter()
+            .copied()
+            .filter(|n| !left(n))
+            .collect();
+        let live: BTreeSet<NodeId> = self.view.live().map(|info| info.id.node).collect();
+        let heard = |member: MemberId| member == self.me || self.is_heard(member);
+        let all_heard = self.view.live().all(|info| heard(info.id));
+        let enough = before.len() <= 2 || live.intersection(&before).count() * 2 > before.len();
+        self.settled.0 = if all_heard && enough { live } else { before };
+    }
+
+    /// Linked, and none of its shards that have to do with us silent.
+    fn is_heard(&self, member: MemberId) -> bool {
+        let mut lanes = self.lanes.iter().filter(|(peer, _)| peer.member == member);
+        lanes.any(|(peer, lane)| lane.session().is_some() && !self.liveness.is_silent(*peer))
+    }
+
+    /// Whether more than half of the last settled view can be heard, this member included. Of two, one
+    /// will do.
+    pub(super) fn holds_majority(&self, key: CallId) -> bool {
+        let total = self.settled.0.len();
+        let present = self.settled.0.iter().filter(|node| {
+            let info = self.view.node(**node);
+            info.is_some_and(|info| info.id == self.me || !self.is_absent(info.id, key))
+        });
+        let present = present.count();
+        present * 2 > total || (total <= 2 && present * 2 >= total)
+    }
+
+    // ---- orphans --------------------------------------------------------------------------
+
+    /// Somebody is gone: looks for what it owned.
+    pub(super) fn look_for_orphans(&mut self, now: Instant) {
+        let orphans = self.entries.iter().filter(|(_, entry)| match &entry.role {
+            Role::Copy(copy) => self.view.is_gone(copy.record.ballot.owner),
+            _ => false,
+        });
+        let mut round: Vec<CallId> = orphans.map(|(key, _)| *key).collect();
+        if round.is_empty() {
+            return;
+        }
+        round.sort_unstable();
+        self.adoption.round = round.into();
+        self.arm_adoption(now);
+    }
+
+    fn arm_adoption(&mut self, at: Instant) {
+        if !self.adoption.armed {
+            self.adoption.armed = true;
+            self.wake_at(at, Wake::Adopt);
+        }
+    }
+
+    /// Claims some of the orphans that this member is the heir of.
+    pub(super) fn adopt_some(&mut self, now: Instant) {
+        self.adoption.armed = false;
+        if self.adoption.round.is_empty() {
+            return self.look_for_orphans(now);
+        }
+        let mut claims = 0;
+        while claims < CLAIMS_PER_TURN
+            && let Some(key) = self.adoption.round.pop_front()
+        {
+            if self.may_adopt(key) {
+                self.start_claim(key, Queue::default(), None, now);
+                claims += 1;
+                self.stats.adopted += 1;
+            }
+        }
+        let pause = if self.adoption.round.is_empty() {
+            LOOK_AGAIN
+        } else {
+            TURN
+        };
+        self.arm_adoption(now + pause);
+    }
+
+    /// Rule 9, and the majority rule: a good-bye or a new life leaves no doubt that the old one is
+    /// over; a `Down` may as well mean that we are the ones cut off.
+    fn may_adopt(&self, key: CallId) -> bool {
+        let Some(Role::Copy(copy)) = self.entries.get(&key).map(|entry| &entry.role) else {
+            return false;
+        };
+        let owner = copy.record.ballot.owner;
+        let known = self.view.node(owner.node);
+        let certain = known.is_some_and(|known| {
+            known.id.incarnation > owner.incarnation || known.state == MemberState::Left
+        });
+        self.view.is_gone(owner)
+            && self.is_orphan_of_ours(key)
+            && (certain || self.holds_majority(key))
+    }
+}

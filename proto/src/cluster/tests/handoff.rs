@@ -1,0 +1,141 @@
+//! Rules 16, 17 and 19 and the majority, played by hand: calls that change hands while nobody asks.
+
+use super::rules::{KEY, bring, clean, told, with_call};
+use super::world::MS;
+use crate::base::ids::CallId;
+use crate::base::time::Duration;
+use crate::cluster::policy::AckPolicy;
+
+/// Rule 16: a draining owner invites its heir, who claims with everybody's promise; the next message
+/// finds it there, wherever it arrives.
+#[test]
+fn rule_16_a_draining_owner_hands_over() {
+    for (copies, ack) in [
+        (2, AckPolicy::One),
+        (3, AckPolicy::One),
+        (3, AckPolicy::All),
+    ] {
+        let (mut world, replicas) = with_call(4, copies, ack);
+        world.drain_node(0, true);
+        assert!(
+            world.run_until(MS * 300, |world| world.owners(KEY) == [replicas[0]]),
+            "{copies} {ack:?}: {}",
+            world.story(None)
+        );
+        bring(&mut world, 0, 2);
+        assert!(told(&mut world, 2, 50), "{}", world.story(None));
+        assert_eq!(world.owners(KEY), [replicas[0]]);
+        // It holds no copy either, and somebody else does.
+        assert!(
+            world.run_until(MS * 3_000, |world| {
+                !world.replicas(KEY).contains(&0) && world.is_settled(KEY)
+            }),
+            "{}",
+            world.describe(KEY)
+        );
+        assert_eq!(world.cluster(0).gauges().owned, 0);
+        clean(&world);
+    }
+}
+
+/// Rule 16: an invitation that comes to nothing costs nothing; the owner goes on.
+#[test]
+fn rule_16_an_unanswered_invitation_changes_nothing() {
+    let (mut world, replicas) = with_call(3, 2, AckPolicy::One);
+    let heir = replicas[0];
+    world.pause(heir, MS * 30);
+    world.drain_node(0, true);
+    world.run_for(MS * 10);
+    assert_eq!(world.owners(KEY), [0]);
+    world.drain_node(0, false);
+    bring(&mut world, 0, 2);
+    assert!(told(&mut world, 2, 100), "{}", world.story(None));
+    clean(&world);
+}
+
+/// Rule 16: a claim that nobody invited is refused by the owner, invited or not before.
+#[test]
+fn rule_16_only_the_invited_may_claim() {
+    let (mut world, replicas) = with_call(4, 3, AckPolicy::One);
+    world.claim(replicas[1], KEY);
+    world.run_for(MS * 300);
+    assert_eq!(world.owners(KEY), [0]);
+    clean(&world);
+}
+
+/// Rule 19: what a member owned that is gone is adopted by its heirs without anybody asking, once.
+#[test]
+fn rule_19_orphans_are_adopted() {
+    for copies in [2, 3] {
+        let (mut world, replicas) = with_call(4, copies, AckPolicy::One);
+        world.crash(0, MS * 300);
+        assert!(
+            world.run_until(MS * 2_000, |world| world.owners(KEY) == [replicas[0]]),
+            "{}",
+            world.story(None)
+        );
+        assert!(world.run_until(MS * 2_000, |world| world.is_settled(KEY)));
+        clean(&world);
+    }
+}
+
+/// Rule 19: a new life proves the old one over: adoption does not wait for `Down`.
+#[test]
+fn rule_19_a_restart_frees_the_old_calls() {
+    let (mut world, replicas) = with_call(4, 2, AckPolicy::One);
+    world.crash(0, Duration::from_secs(60));
+    world.run_for(MS * 100);
+    world.start(0, MS * 20);
+    let heir = replicas[0];
+    assert!(
+        world.run_until(MS * 1_000, |world| world.owners(KEY) == [heir]),
+        "{}",
+        world.story(None)
+    );
+    clean(&world);
+}
+
+/// The majority rule: whoever is cut off with fewer than half of the last settled view adopts nothing
+/// by itself, though its members say `Down` of all others; the other side does.
+#[test]
+fn a_minority_adopts_nothing() {
+    let (mut world, replicas) = with_call(5, 2, AckPolicy::One);
+    let heir = replicas[0];
+    let lonely: Vec<usize> = vec![heir];
+    world.separate(&lonely, Duration::from_secs(20));
+    world.declare_down(&lonely);
+    world.run_for(MS * 4_000);
+    assert_eq!(world.owners(KEY), [0], "{}", world.story(None));
+    clean(&world);
+}
+
+/// Rule 17: when a member joins, copies move to it where the ring wants them, no others, and nothing
+/// that is told waits for that.
+#[test]
+fn rule_17_a_joining_member_gets_its_share() {
+    let (mut world, _) = with_call(5, 2, AckPolicy::One);
+    world.crash(4, MS * 100);
+    world.run_for(MS * 1_500);
+    let keys: Vec<CallId> = (0..200_u64)
+        .map(|nth| CallId {
+            position: nth.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            nonce: nth,
+        })
+        .collect();
+    for (key, step) in keys.iter().zip(100..) {
+        world.birth(0, *key, step);
+        world.run_for(MS);
+    }
+    world.run_for(MS * 100);
+    let before: Vec<Vec<usize>> = keys.iter().map(|key| world.replicas(*key)).collect();
+    world.start(4, MS * 20);
+    world.run_for(MS * 6_000);
+    let after: Vec<Vec<usize>> = keys.iter().map(|key| world.replicas(*key)).collect();
+    let moved = before.iter().zip(&after).filter(|(old, new)| old != new);
+    assert!(moved.clone().all(|(_, new)| new == &[4]));
+    let moved = moved.count();
+    // One of four candidates: a quarter, 50; the ring's spread is within a fifth.
+    assert!((30..=60).contains(&moved), "{moved} of 200 moved");
+    assert!(keys.iter().all(|key| world.is_settled(*key)));
+    clean(&world);
+}
