@@ -11,6 +11,7 @@ mod entry;
 mod find;
 pub mod gate;
 pub mod lane;
+mod lease;
 pub mod liveness;
 mod look;
 mod lookup;
@@ -20,10 +21,12 @@ pub mod policy;
 mod release;
 mod replica;
 pub mod ring;
+mod sabotage;
 pub mod stats;
 #[cfg(test)]
 mod tests;
 pub mod view;
 
-pub use engine::{Cluster, Sabotage};
-pub use look::Gauges;
+pub use engine::Cluster;
+pub use look::{Gauges, Holding, Kept};
+pub use sabotage::{Break, Sabotage};

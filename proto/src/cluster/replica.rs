@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::engine::{Cluster, Wake};
 use super::entry::{Copy, Entry, Role};
 use super::liveness::Peer;
+use super::sabotage::Break;
 use crate::base::ids::{Ballot, CallId, MemberId, Version};
 use crate::base::time::Instant;
 use crate::wire::{
@@ -60,8 +61,11 @@ impl<H> Cluster<H> {
     // ---- storing --------------------------------------------------------------------------
 
     pub(super) fn on_batch(&mut self, peer: Peer, session: u64, batch: Batch, now: Instant) {
+        let any = self.breaks(Break::AnySession);
         let applied = self.applied.entry(peer).or_default();
-        if batch.session != session || batch.first != applied.next {
+        if any {
+            applied.next = batch.first;
+        } else if batch.session != session || batch.first != applied.next {
             // Not what this session has next: a leftover (rule 18). Nothing is acknowledged.
             return;
         }
@@ -86,12 +90,14 @@ impl<H> Cluster<H> {
     /// Stores a record unless a higher ballot stands promised (rule 4); returns that ballot.
     fn apply(&mut self, record: Record, now: Instant) -> Option<Ballot> {
         let key = record.key;
-        let no_fencing = self.sabotage.no_fencing;
+        let no_fencing = self.breaks(Break::NoFencing);
         let entry = self.entries.entry(key).or_insert_with(|| Entry::new(now));
         if record.ballot < entry.promised && !no_fencing {
             return Some(entry.promised);
         }
-        if !record.lists(self.me) || entry.released.is_some_and(|mark| record.rank() <= mark) {
+        let late = entry.released.is_some_and(|mark| record.rank() <= mark);
+        let late = late && !self.sabotage.breaks(Break::LateRecordRecreates);
+        if !record.lists(self.me) || late {
             return None;
         }
         let held = entry.record().map(Record::rank);
@@ -108,7 +114,7 @@ impl<H> Cluster<H> {
             Role::Claiming(_) => return None,
             Role::Copy(_) | Role::None => {}
         }
-        if held.is_some_and(|held| held >= record.rank()) {
+        if held.is_some_and(|held| !self.is_newer(record.rank(), held)) {
             return None;
         }
         let entry = self.entries.get_mut(&key)?;
@@ -121,6 +127,14 @@ impl<H> Cluster<H> {
         None
     }
 
+    /// Rule 2: ballot before version.
+    pub(super) fn is_newer(&self, one: (Ballot, Version), other: (Ballot, Version)) -> bool {
+        if self.breaks(Break::VersionBeforeBallot) {
+            return (one.1, one.0) > (other.1, other.0);
+        }
+        one > other
+    }
+
     /// Rule 18: positional; a copy above the mark stays.
     pub(super) fn on_release(&mut self, peer: Peer, release: Release, now: Instant) {
         let key = release.key;
@@ -128,7 +142,7 @@ impl<H> Cluster<H> {
             return;
         }
         // Whoever releases at a higher ballot owns the call: rule 8.
-        let fencing = !self.sabotage.no_fencing;
+        let fencing = !self.breaks(Break::NoFencing);
         match self.entries.get(&key).map(|entry| &entry.role) {
             Some(Role::Owned(owned)) if owned.record.ballot < release.ballot && fencing => {
                 self.stats.fenced += 1;
@@ -218,7 +232,12 @@ impl<H> Cluster<H> {
             .map(|record| record.ballot.owner);
         match owner {
             // Our own evidence decides, not the claimant's; until there is some, the claim waits.
-            Some(owner) if owner != from && owner != self.me && !self.is_absent(owner, key) => {
+            Some(owner)
+                if owner != from
+                    && owner != self.me
+                    && !self.is_absent(owner, key)
+                    && !self.breaks(Break::PromiseOnHearsay) =>
+            {
                 let since = self.ask_life(owner, key, now);
                 let pending = self.pending_claims.entry(key).or_default();
                 if !pending.iter().any(|one| one.ballot == ballot) {
@@ -235,7 +254,7 @@ impl<H> Cluster<H> {
 
     fn refusal(&self, key: CallId, ballot: Ballot) -> Option<Refusal> {
         let entry = self.entries.get(&key)?;
-        if self.sabotage.no_fencing {
+        if self.breaks(Break::NoFencing) {
             return None;
         }
         if let Role::Owned(owned) = &entry.role {
