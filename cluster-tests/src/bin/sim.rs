@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use callring_proto::cluster::Sabotage;
+use callring_proto::cluster::{Break, Sabotage};
 use cluster_tests::sim::{self, Outcome};
 
 struct Args {
@@ -23,7 +23,7 @@ struct Args {
 }
 
 const USAGE: &str = "usage: sim [--seeds N] [--from S] [--seed S] [-v] \
-                     [--break release-before-ack|no-fencing]";
+                     [--break RULE]";
 
 fn parse() -> Result<Args, String> {
     let mut args = Args {
@@ -47,11 +47,12 @@ fn parse() -> Result<Args, String> {
                 args.seeds = 1;
             }
             "-v" | "--verbose" => args.verbose = true,
-            "--break" => match words.next().as_deref() {
-                Some("release-before-ack") => args.sabotage.release_before_ack = true,
-                Some("no-fencing") => args.sabotage.no_fencing = true,
-                _ => return Err("--break wants release-before-ack or no-fencing".to_owned()),
-            },
+            "--break" => {
+                let name = words.next().unwrap_or_default();
+                let known = Break::ALL.into_iter().find(|rule| rule.label().1 == name);
+                args.sabotage =
+                    Sabotage::breaking(known.ok_or(format!("no rule is called {name}"))?);
+            }
             other => return Err(format!("unknown argument {other}")),
         }
     }

@@ -140,7 +140,7 @@ impl World {
             .enumerate()
             .filter_map(|(node, (_, life))| {
                 let probe = life.as_ref()?.shards.get(shard)?.probe(key)?;
-                probe.owned.then_some((probe.ballot, node))
+                probe.holding.owned.then_some((probe.holding.ballot, node))
             });
         let Some((_, node)) = owners.max() else {
             return;

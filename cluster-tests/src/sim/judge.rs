@@ -51,7 +51,7 @@ impl Judge {
             owner,
             ..
         } = emission;
-        let ballot = owner.ballot;
+        let ballot = owner.holding.ballot;
         let first = *self
             .emitters
             .entry((*key, ballot.epoch))
@@ -100,7 +100,7 @@ fn missing_state(message: &Message) -> Option<Missing> {
     if message.is_request() {
         return (*message.method() == Method::Bye).then_some(Missing {
             what: "the end",
-            has: |probe, _| probe.ended,
+            has: |probe, _| probe.holding.ended,
         });
     }
     let status = message.status().unwrap_or(0);
@@ -110,7 +110,7 @@ fn missing_state(message: &Message) -> Option<Missing> {
     match message.method() {
         Method::Bye => Some(Missing {
             what: "the end",
-            has: |probe, _| probe.ended,
+            has: |probe, _| probe.holding.ended,
         }),
         Method::Cancel => None,
         _ => Some(Missing {

@@ -526,7 +526,7 @@ impl World {
             .1
             .as_ref()
             .and_then(probe)
-            .filter(|one| one.owned)
+            .filter(|one| one.holding.owned)
         else {
             return;
         };
@@ -535,7 +535,7 @@ impl World {
             format!(
                 "{} emits {line} of {key:?} at epoch {}",
                 name(node),
-                owner.ballot.epoch
+                owner.holding.ballot.epoch
             )
         });
         let others = self

@@ -1,7 +1,7 @@
 //! Goal: some seeds of the simulator are clean, equal seeds give equal runs, and a broken rule is
 //! noticed. Method: the simulator itself, few seeds; `cargo sim --seeds N` runs many.
 
-use callring_proto::cluster::Sabotage;
+use callring_proto::cluster::{Break, Sabotage};
 use cluster_tests::arena::turn;
 use cluster_tests::sim;
 
@@ -51,19 +51,13 @@ fn a_seed_replays_exactly() {
 #[test]
 fn releasing_before_the_ack_is_noticed() {
     let _turn = turn();
-    let sabotage = Sabotage {
-        release_before_ack: true,
-        ..Sabotage::default()
-    };
+    let sabotage = Sabotage::breaking(Break::ReleaseBeforeAck);
     assert!((0..10).any(|seed| !sim::run(seed, sabotage, false).violations.is_empty()));
 }
 
 #[test]
 fn ignoring_the_fence_is_noticed() {
     let _turn = turn();
-    let sabotage = Sabotage {
-        no_fencing: true,
-        ..Sabotage::default()
-    };
+    let sabotage = Sabotage::breaking(Break::NoFencing);
     assert!((0..60).any(|seed| !sim::run(seed, sabotage, false).violations.is_empty()));
 }

@@ -10,6 +10,7 @@ use super::engine::{Cluster, Wake};
 use super::entry::{Brought, Claiming, Copy, Owned, Queue, Role, Stage};
 use super::gate::Gate;
 use super::liveness::Peer;
+use super::sabotage::Break;
 use crate::base::ids::{Ballot, CallId, MemberId, Version};
 use crate::base::limits::{CSEQ_LEASE, T1_X64};
 use crate::base::time::{Duration, Instant};
@@ -72,7 +73,7 @@ impl<H> Cluster<H> {
         invited_by: Option<MemberId>,
         now: Instant,
     ) {
-        let me = self.me;
+        let (me, of_copy) = (self.me, self.breaks(Break::EpochOfTheCopy));
         let Some(entry) = self.entries.get_mut(&key) else {
             return;
         };
@@ -81,11 +82,8 @@ impl<H> Cluster<H> {
             entry.role = role;
             return;
         };
-        let epoch = entry
-            .promised
-            .epoch
-            .max(copy.record.ballot.epoch)
-            .saturating_add(1);
+        let promised = if of_copy { 0 } else { entry.promised.epoch };
+        let epoch = promised.max(copy.record.ballot.epoch).saturating_add(1);
         let wide = entry.promised > copy.record.ballot;
         let ballot = Ballot { epoch, owner: me };
         if invited_by.is_none() {
@@ -107,6 +105,9 @@ impl<H> Cluster<H> {
             since: now,
         }));
         tracing::debug!(?key, ?ballot, "claim");
+        if self.breaks(Break::ResumeFenced) && self.resume_fenced(key, now) {
+            return;
+        }
         self.ask_promises(key, false, now);
         self.advance_claim(key, now);
     }
@@ -118,7 +119,7 @@ impl<H> Cluster<H> {
         }
     }
 
-    fn claiming_mut(&mut self, key: CallId) -> Option<&mut Claiming> {
+    pub(super) fn claiming_mut(&mut self, key: CallId) -> Option<&mut Claiming> {
         match self.entries.get_mut(&key).map(|entry| &mut entry.role) {
             Some(Role::Claiming(claiming)) => Some(claiming),
             _ => None,
@@ -134,6 +135,9 @@ impl<H> Cluster<H> {
         let ballot = claiming.ballot;
         let inviter = claiming.invited_by;
         let mut whom: Members = claiming.best.record.listed().collect();
+        if self.breaks(Break::AskTheRing) {
+            whom.clear();
+        }
         whom.push(claiming.best.record.ballot.owner);
         whom.extend(self.view.holders(key.position, self.policy.copies));
         whom.extend(self.previous.holders(key.position, self.policy.copies));
@@ -178,7 +182,9 @@ impl<H> Cluster<H> {
         match promise.record {
             PromiseRecord::Known(record) => {
                 claiming.holders.push(from);
-                if record.rank() > claiming.best.record.rank() {
+                let best = claiming.best.record.rank();
+                let newer = self.is_newer(record.rank(), best);
+                if newer && let Some(claiming) = self.claiming_mut(key) {
                     claiming.best = Copy { record, at: now };
                     self.ask_promises(key, false, now);
                 }
@@ -254,21 +260,26 @@ impl<H> Cluster<H> {
             let named = best.members.contains(member) || best.ballot.owner == *member;
             named && *mark >= best.rank()
         });
-        if let Some((_, mark)) = lapsed {
+        if let Some((_, mark)) = lapsed
+            && !self.breaks(Break::ClaimObsolete)
+        {
             let mark = *mark;
             self.obsolete(key, mark, now);
             return;
         }
         // Everybody asked, not only everybody listed: a copy left behind by changes it has not heard
         // of lists the wrong members, and only the ring leads to the right ones.
+        let of_ring = self.breaks(Break::AskTheRing);
         let must: Members = best
             .listed()
+            .filter(|_| !of_ring)
             .chain(std::iter::once(best.ballot.owner))
             .chain(claiming.asked.iter().copied())
             .filter(|member| *member != self.me && !claiming.granted.contains(member))
             .filter(|member| !self.is_absent(*member, key))
             .collect();
-        if must.is_empty() {
+        let first = self.breaks(Break::FirstPromiseWins) && !claiming.granted.is_empty();
+        if must.is_empty() || first {
             self.activate(key, now);
             return;
         }
@@ -296,7 +307,7 @@ impl<H> Cluster<H> {
     }
 
     /// Rule 14: the first record of the new ballot goes to old and new members before anything else.
-    fn activate(&mut self, key: CallId, now: Instant) {
+    pub(super) fn activate(&mut self, key: CallId, now: Instant) {
         let Some(entry) = self.entries.get_mut(&key) else {
             return;
         };

@@ -14,6 +14,7 @@ use super::liveness::{Liveness, Peer};
 use super::lookup::{Bucket, Lookup};
 use super::policy::Replication;
 use super::replica::PendingClaim;
+use super::sabotage::Sabotage;
 use super::stats::Stats;
 use super::view::View;
 use crate::base::ids::{CallId, MemberId};
@@ -47,16 +48,6 @@ pub(super) enum Wake {
     Adopt,
     /// Go on moving copies to where the ring wants them.
     Rebalance,
-}
-
-/// What breaking a rule on purpose does to the protocol: for the tests that show that the simulator
-/// would notice. All false in every real node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sabotage {
-    /// Outputs leave before they are acknowledged (breaks rule 6).
-    pub release_before_ack: bool,
-    /// Promises and fences are ignored (breaks rules 4 and 8).
-    pub no_fencing: bool,
 }
 
 /// The ownership protocol for all calls of one shard. `H` is whatever the caller holds at the gate.

@@ -1,11 +1,11 @@
 //! Looking in from outside: gauges and records, for the command line and for tests. Reads only.
 
 use super::engine::Cluster;
-use super::entry::{Entry, Role};
+use super::entry::{Entry, Role, Stage};
 use super::stats::Stats;
-use crate::base::ids::{CallId, MemberId, NodeId};
+use crate::base::ids::{Ballot, CallId, MemberId, NodeId, Version};
 use crate::base::time::Instant;
-use crate::wire::{Egress, Frame, Record};
+use crate::wire::{Egress, Frame, Members, Record};
 
 /// Present values of one shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,7 +20,81 @@ pub struct Gauges {
     pub held: u64,
 }
 
+/// How a record lies here: what the simulator's judges compare.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// Whether this member owns the call.
+    pub owned: bool,
+    /// Whether it is owned and may speak: activated, with a copy to answer for.
+    pub active: bool,
+    /// The record's ballot.
+    pub ballot: Ballot,
+    /// The highest ballot promised here.
+    pub promised: Ballot,
+    /// The record's version.
+    pub version: Version,
+    /// At its owner: up to where it may be told.
+    pub committed: Version,
+    /// Who should hold copies.
+    pub members: Members,
+    /// Who held them before the present change.
+    pub old: Members,
+    /// The record says that the call has ended.
+    pub ended: bool,
+    /// The record's owner is gone, or silent to this member.
+    pub owner_absent: bool,
+}
+
+/// How much a shard's cluster room keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Calls that are owned or claimed here, or held as copies.
+    pub records: usize,
+    /// Bare promises and marks.
+    pub bare: usize,
+    /// Look-ups and routes.
+    pub lookups: usize,
+    /// Claims that wait for evidence.
+    pub claims: usize,
+    /// Members with releases that they have not heard for sure.
+    pub releases: usize,
+}
+
 impl<H> Cluster<H> {
+    /// How the record of `key` lies here.
+    #[must_use]
+    pub fn holding(&self, key: CallId) -> Option<Holding> {
+        let entry = self.entries.get(&key)?;
+        let record = entry.record()?;
+        let owned = self.owned(key);
+        Some(Holding {
+            owned: owned.is_some(),
+            active: owned.is_some_and(|owned| owned.stage == Stage::Active),
+            ballot: record.ballot,
+            promised: entry.promised,
+            version: record.version,
+            committed: owned.map_or(0, |owned| owned.committed),
+            members: record.members.clone(),
+            old: record.old.clone(),
+            ended: record.has_ended(),
+            owner_absent: self.is_absent(record.ballot.owner, key),
+        })
+    }
+
+    /// How much is kept here.
+    #[must_use]
+    pub fn kept(&self) -> Kept {
+        let bare = |entry: &&Entry<H>| matches!(entry.role, Role::None);
+        let bare = self.entries.values().filter(bare).count();
+        Kept {
+            records: self.entries.len() - bare,
+            bare,
+            lookups: self.lookups.len(),
+            claims: self.pending_claims.len(),
+            releases: self.releases.len(),
+        }
+    }
+
     /// Counters.
     #[must_use]
     pub fn stats(&self) -> &Stats {
@@ -37,7 +111,7 @@ impl<H> Cluster<H> {
                     gauges.held += owned.gate.len() as u64;
                     if !owned.record.has_ended() {
                         gauges.owned += 1;
-                        let early = owned.stage == super::entry::Stage::Early;
+                        let early = owned.stage == Stage::Early;
                         let copies = owned
                             .record
                             .members

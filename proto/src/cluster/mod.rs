@@ -13,6 +13,7 @@ mod find;
 pub mod gate;
 mod handoff;
 pub mod lane;
+mod lease;
 pub mod liveness;
 mod look;
 mod lookup;
@@ -23,10 +24,12 @@ mod rebalance;
 mod release;
 mod replica;
 pub mod ring;
+mod sabotage;
 pub mod stats;
 #[cfg(test)]
 mod tests;
 pub mod view;
 
-pub use engine::{Cluster, Sabotage};
-pub use look::Gauges;
+pub use engine::Cluster;
+pub use look::{Gauges, Holding, Kept};
+pub use sabotage::{Break, Sabotage};

@@ -13,6 +13,7 @@ use super::entry::{Copy, Entry, Owned, Queue, Role, Stage};
 use super::gate::Gate;
 use super::liveness::Peer;
 use super::policy::AckPolicy;
+use super::sabotage::Break;
 use crate::base::ids::{Ballot, CallId, MemberId, Version};
 use crate::base::limits::{CSEQ_LEASE, T1_X64};
 use crate::base::time::Instant;
@@ -87,7 +88,9 @@ impl<H> Cluster<H> {
             }
         }
         if end != Ending::No {
-            self.wake_at(now + T1_X64, Wake::Purge(key));
+            let early = self.breaks(Break::PurgeEarly);
+            let after = if early { T1_X64 / 32 } else { T1_X64 };
+            self.wake_at(now + after, Wake::Purge(key));
         }
         self.bump(key, now);
     }
@@ -96,7 +99,7 @@ impl<H> Cluster<H> {
     /// One that only time caused (`by_timer`) also waits while this member is cut off from most
     /// others: they may have taken the call over, and their timer is the one that counts.
     pub fn hold(&mut self, key: CallId, output: H, by_timer: bool, now: Instant) {
-        let release = self.sabotage.release_before_ack;
+        let release = self.breaks(Break::ReleaseBeforeAck);
         let Some(owned) = self.owned_mut(key) else {
             self.effect(Effect::Drop { key, output });
             return;
@@ -133,28 +136,6 @@ impl<H> Cluster<H> {
     pub fn is_early(&self, key: CallId) -> bool {
         self.owned(key)
             .is_some_and(|owned| owned.stage == Stage::Early)
-    }
-
-    /// The highest own CSeq number that may be used, and whether all live listed members know of
-    /// the lease (rule 23).
-    #[must_use]
-    pub fn lease(&self, key: CallId) -> (u32, bool) {
-        let Some(owned) = self.owned(key) else {
-            return (0, false);
-        };
-        let record = &owned.record;
-        let known = record
-            .listed()
-            .filter(|member| *member != self.me && !self.is_absent(*member, key))
-            .all(|member| owned.acked(member).is_some());
-        (record.lease, known)
-    }
-
-    /// Leases another block, with the next change.
-    pub fn extend_lease(&mut self, key: CallId) {
-        if let Some(owned) = self.owned_mut(key) {
-            owned.record.lease = owned.record.lease.saturating_add(CSEQ_LEASE);
-        }
     }
 
     /// Whether some other live member could hold a copy.
@@ -251,12 +232,12 @@ impl<H> Cluster<H> {
         for sent in lane.acked(ack.upto) {
             let refused = ack.refused.iter().find(|refused| refused.key == sent.key);
             if let Some(refused) = refused
-                && !self.sabotage.no_fencing
+                && !self.breaks(Break::NoFencing)
             {
                 self.fenced(sent.key, refused.promised, now);
                 continue;
             }
-            let me = self.me;
+            let (me, any) = (self.me, self.breaks(Break::AckOfAnyBallot));
             let Some(owned) = self.owned_mut(sent.key) else {
                 continue;
             };
@@ -265,7 +246,7 @@ impl<H> Cluster<H> {
                 epoch: sent.epoch,
                 owner: me,
             } == owned.record.ballot;
-            if present && owned.record.lists(peer.member) {
+            if (present || any) && owned.record.lists(peer.member) {
                 owned.ack(peer.member, sent.version, Instant::from_nanos(ack.echo));
                 self.advance_owned(sent.key, now);
             }
@@ -304,8 +285,13 @@ impl<H> Cluster<H> {
             record: owned.record,
             at: owned.at,
         });
-        while let Some((output, _)) = owned.gate.release(Version::MAX, false) {
-            self.effect(Effect::Drop { key, output });
+        while let Some((output, since)) = owned.gate.release(Version::MAX, false) {
+            let held = now.since(since);
+            let effect = match self.breaks(Break::YieldKeepsHeld) {
+                true => Effect::Release { key, output, held },
+                false => Effect::Drop { key, output },
+            };
+            self.effect(effect);
         }
         self.effect(Effect::Yielded { key });
         self.bring_all(key, owned.queue.take(), now);
@@ -315,6 +301,7 @@ impl<H> Cluster<H> {
 
     fn need(&self, owned: &Owned<H>) -> Need {
         match (owned.stage, self.policy.ack) {
+            (Stage::Activating, _) if self.breaks(Break::ActivateWithoutAcks) => Need::Nobody,
             (Stage::Activating, _) | (_, AckPolicy::All) => Need::All, // rule 14
             (_, AckPolicy::One) => Need::One,
             (_, AckPolicy::None) => Need::Nobody,
@@ -339,7 +326,8 @@ impl<H> Cluster<H> {
             }
             let (mut version, stamp) = owned.acked_at(member).unwrap_or((0, now));
             let peer = self.peer(member, key);
-            if version > 0 && !self.liveness.attests(peer, stamp, now) {
+            let attested = self.liveness.attests(peer, stamp, now);
+            if version > 0 && !attested && !self.breaks(Break::StaleAckCounts) {
                 // An old ack may be older than a promise to somebody else: ask again.
                 if !stale.contains(&member) {
                     stale.push(member);
@@ -439,7 +427,7 @@ impl<H> Cluster<H> {
     }
 
     /// Rule 14: the new ballot stands with all live listed members; now it may speak.
-    fn activated(&mut self, key: CallId, now: Instant) {
+    pub(super) fn activated(&mut self, key: CallId, now: Instant) {
         let Some(owned) = self.owned_mut(key) else {
             return;
         };
@@ -447,16 +435,20 @@ impl<H> Cluster<H> {
         let asked = owned.queue.oldest();
         let queue = owned.queue.take();
         let floor = owned.record.lease.saturating_sub(CSEQ_LEASE);
-        let record = Box::new(owned.aged(now));
+        let mut record = Box::new(owned.aged(now));
         if record.has_ended() {
             owned.ended_at = Some(now);
             self.wake_at(now + T1_X64, Wake::Purge(key));
         }
         self.stats.takeovers += 1;
+        if self.breaks(Break::TimersRestart) {
+            record.age_ms = 0;
+        }
+        let no_floor = self.breaks(Break::NoLeaseFloor);
         self.effect(Effect::Activated {
             key,
             record,
-            cseq_floor: floor,
+            cseq_floor: if no_floor { 0 } else { floor },
             asked,
         });
         for brought in queue {
@@ -505,10 +497,14 @@ impl<H> Cluster<H> {
 
     /// Rule 17: begins a change. Outputs need both lists until it is committed in both.
     pub(super) fn change_members(&mut self, key: CallId, members: Members, now: Instant) {
+        let no_old = self.breaks(Break::NoOldList);
         let Some(owned) = self.owned_mut(key) else {
             return;
         };
         owned.record.old = std::mem::replace(&mut owned.record.members, members);
+        if no_old {
+            return self.let_old_go(key, now);
+        }
         owned.change = Some(owned.record.version + 1);
         tracing::debug!(?key, members = ?owned.record.members, old = ?owned.record.old, "replica change");
         self.bump(key, now);

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use super::effect::Effect;
 use super::engine::{Cluster, Wake};
 use super::liveness::Peer;
+use super::sabotage::Break;
 use crate::base::ids::{Ballot, CallId, MemberId, Version};
 use crate::base::limits::T1_X64;
 use crate::base::time::Instant;
@@ -30,6 +31,11 @@ impl Releases {
     /// Whether somebody has yet to hear one.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// How many members have yet to hear one.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// A member is gone, and its copies with it.
@@ -102,7 +108,8 @@ impl<H> Cluster<H> {
         let everybody = owned.record.listed().all(|member| {
             self.view.is_gone(member) || owned.acked(member) == Some(owned.record.version)
         });
-        if now.since(ended_at) < T1_X64 || !everybody {
+        let due = now.since(ended_at) >= T1_X64 && everybody;
+        if !due && !self.breaks(Break::PurgeEarly) {
             self.wake_at(now + T1_X64 / 8, Wake::Purge(key));
             return;
         }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::engine::{Cluster, Wake};
 use super::entry::{Copy, Entry, Role};
 use super::liveness::Peer;
+use super::sabotage::Break;
 use crate::base::ids::{Ballot, CallId, MemberId, Version};
 use crate::base::time::Instant;
 use crate::wire::{
@@ -71,8 +72,11 @@ impl<H> Cluster<H> {
     // ---- storing --------------------------------------------------------------------------
 
     pub(super) fn on_batch(&mut self, peer: Peer, session: u64, batch: Batch, now: Instant) {
+        let any = self.breaks(Break::AnySession);
         let applied = self.applied.entry(peer).or_default();
-        if batch.session != session || batch.first != applied.next {
+        if any {
+            applied.next = batch.first;
+        } else if batch.session != session || batch.first != applied.next {
             // Not what this session has next: a leftover (rule 18). Nothing is acknowledged.
             return;
         }
@@ -97,12 +101,14 @@ impl<H> Cluster<H> {
     /// Stores a record unless a higher ballot stands promised (rule 4); returns that ballot.
     fn apply(&mut self, record: Record, now: Instant) -> Option<Ballot> {
         let key = record.key;
-        let no_fencing = self.sabotage.no_fencing;
+        let no_fencing = self.breaks(Break::NoFencing);
         let entry = self.entries.entry(key).or_insert_with(|| Entry::new(now));
         if record.ballot < entry.promised && !no_fencing {
             return Some(entry.promised);
         }
-        if !record.lists(self.me) || entry.released.is_some_and(|mark| record.rank() <= mark) {
+        let late = entry.released.is_some_and(|mark| record.rank() <= mark);
+        let late = late && !self.sabotage.breaks(Break::LateRecordRecreates);
+        if !record.lists(self.me) || late {
             return None;
         }
         let held = entry.record().map(Record::rank);
@@ -124,7 +130,7 @@ impl<H> Cluster<H> {
             }
             Role::Copy(_) | Role::None => {}
         }
-        if held.is_some_and(|held| held >= record.rank()) {
+        if held.is_some_and(|held| !self.is_newer(record.rank(), held)) {
             return None;
         }
         let entry = self.entries.get_mut(&key)?;
@@ -151,6 +157,14 @@ impl<H> Cluster<H> {
         }
     }
 
+    /// Rule 2: ballot before version.
+    pub(super) fn is_newer(&self, one: (Ballot, Version), other: (Ballot, Version)) -> bool {
+        if self.breaks(Break::VersionBeforeBallot) {
+            return (one.1, one.0) > (other.1, other.0);
+        }
+        one > other
+    }
+
     /// Rule 18: positional; a copy above the mark stays.
     pub(super) fn on_release(&mut self, peer: Peer, release: Release, now: Instant) {
         let key = release.key;
@@ -158,7 +172,7 @@ impl<H> Cluster<H> {
             return;
         }
         // Whoever releases at a higher ballot owns the call: rule 8.
-        let fencing = !self.sabotage.no_fencing;
+        let fencing = !self.breaks(Break::NoFencing);
         match self.entries.get(&key).map(|entry| &entry.role) {
             Some(Role::Owned(owned)) if owned.record.ballot < release.ballot && fencing => {
                 self.stats.fenced += 1;
@@ -248,7 +262,12 @@ impl<H> Cluster<H> {
             .map(|record| record.ballot.owner);
         match owner {
             // Our own evidence decides, not the claimant's; until there is some, the claim waits.
-            Some(owner) if owner != from && owner != self.me && !self.is_absent(owner, key) => {
+            Some(owner)
+                if owner != from
+                    && owner != self.me
+                    && !self.is_absent(owner, key)
+                    && !self.breaks(Break::PromiseOnHearsay) =>
+            {
                 self.ask_life(owner, key, now);
                 self.send(owner, key, Frame::Locate(Locate { key }));
                 let pending = self.pending_claims.entry(key).or_default();
@@ -267,7 +286,7 @@ impl<H> Cluster<H> {
 
     fn refusal(&self, key: CallId, ballot: Ballot, now: Instant) -> Option<Refusal> {
         let entry = self.entries.get(&key)?;
-        if self.sabotage.no_fencing {
+        if self.breaks(Break::NoFencing) {
             return None;
         }
         if let Role::Owned(owned) = &entry.role
@@ -398,7 +417,7 @@ impl<H> Cluster<H> {
                 record,
             }),
         );
-        if self.owned(key).is_some() && !self.sabotage.no_fencing {
+        if self.owned(key).is_some() && !self.breaks(Break::NoFencing) {
             // Rule 16: with the promise that we invited, we yield; if nothing comes of it, rule 15.
             if let Some(entry) = self.entries.get_mut(&key) {
                 entry.handed_to = Some(to);

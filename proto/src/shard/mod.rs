@@ -20,6 +20,7 @@ mod effects;
 mod front;
 mod live;
 pub mod policy;
+mod probe;
 mod run;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -39,9 +40,9 @@ use crate::io::{Answer, Input, Output};
 use crate::sip::effect::Outgoing;
 use crate::sip::locator::Sealer;
 use crate::sip::transaction::key::TransactionKey;
-pub use answers::Probe;
 use counts::Counts;
 use live::LiveCall;
+pub use probe::{Probe, Residue};
 
 /// A listener of this node, as messages name it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 //! seed tells its story.
 
 use super::script::{Outcome, run};
-use crate::cluster::Sabotage;
+use crate::cluster::{Break, Sabotage};
 
 fn seeds(usual: u64) -> std::ops::Range<u64> {
     #[expect(clippy::disallowed_methods, reason = "a test asks which seeds to run")]
@@ -72,14 +72,8 @@ fn broken_rules_are_noticed() {
         let bad = (0..40).filter(|seed| !run(*seed, sabotage, false).violations.is_empty());
         bad.count()
     };
-    let early = caught(Sabotage {
-        release_before_ack: true,
-        ..Sabotage::default()
-    });
-    let unfenced = caught(Sabotage {
-        no_fencing: true,
-        ..Sabotage::default()
-    });
+    let early = caught(Sabotage::breaking(Break::ReleaseBeforeAck));
+    let unfenced = caught(Sabotage::breaking(Break::NoFencing));
     assert!(
         early > 0 && unfenced > 0,
         "{early} and {unfenced} of 40 seeds"
