@@ -9,6 +9,7 @@ use super::effect::Effect;
 use super::engine::{Cluster, Wake};
 use super::entry::{Brought, Claiming, Copy, Owned, Queue, Role, Stage};
 use super::gate::Gate;
+use super::handoff::is_at_rest;
 use super::liveness::Peer;
 use super::sabotage::Break;
 use crate::base::ids::{Ballot, CallId, MemberId, Version};
@@ -349,6 +350,7 @@ impl<H> Cluster<H> {
             committed: 0,
             gate: Gate::default(),
             invited: None,
+            contested: None,
             queue: claiming.queue,
             ended_at: None,
         }));
@@ -406,6 +408,39 @@ impl<H> Cluster<H> {
         let owner = copy.record.ballot.owner;
         let ours_once = owner == self.me || owner.node == self.me.node;
         if ours_once && now >= entry.since + self.orphan_after() {
+            self.start_claim(key, Queue::default(), None, now);
+        }
+    }
+
+    /// A listed member that claims our call in vain takes no record of ours any more (rule 4). It may
+    /// be that the claim is old news, and we are the ones to hear something soon.
+    pub(super) fn claimed_in_vain(
+        &mut self,
+        key: CallId,
+        from: MemberId,
+        ballot: Ballot,
+        now: Instant,
+    ) {
+        let until = now + self.orphan_after();
+        if let Some(owned) = self.owned_mut(key)
+            && owned.record.lists(from)
+            && ballot > owned.record.ballot
+        {
+            owned.contested = Some((ballot, until));
+            self.wake_at(until, Wake::Key(key));
+        }
+    }
+
+    /// Rule 15, beforehand: while nothing waits for it, the owner rises above a claim made in vain.
+    pub(super) fn outbid(&mut self, key: CallId, now: Instant) {
+        let Some(owned) = self.owned(key) else {
+            return;
+        };
+        let Some((ballot, until)) = owned.contested else {
+            return;
+        };
+        if now >= until && is_at_rest(owned) && ballot > owned.record.ballot {
+            self.yield_to(key, ballot, now);
             self.start_claim(key, Queue::default(), None, now);
         }
     }

@@ -417,7 +417,10 @@ impl<H> Cluster<H> {
     /// Looks at everything about `key` that may wait for somebody.
     pub(super) fn advance(&mut self, key: CallId, now: Instant) {
         match self.entries.get(&key).map(|entry| &entry.role) {
-            Some(Role::Owned(_)) => self.advance_owned(key, now),
+            Some(Role::Owned(_)) => {
+                self.advance_owned(key, now);
+                self.outbid(key, now);
+            }
             Some(Role::Claiming(_)) => self.advance_claim(key, now),
             Some(Role::Copy(_) | Role::None) | None => {}
         }

@@ -103,6 +103,8 @@ pub(super) struct Owned<H> {
     pub(super) gate: Gate<H>,
     /// Whom we have asked to claim the call, and when (rule 16).
     pub(super) invited: Option<(MemberId, Instant)>,
+    /// A claim that a listed member made in vain, and when to rise above it.
+    pub(super) contested: Option<(Ballot, Instant)>,
     /// Brought while activating.
     pub(super) queue: Queue,
     pub(super) ended_at: Option<Instant>,

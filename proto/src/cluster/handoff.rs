@@ -154,7 +154,7 @@ impl<H> Cluster<H> {
 }
 
 /// Whether nothing of the call is under way: it costs nobody anything to move it now.
-fn is_at_rest<H>(owned: &Owned<H>) -> bool {
+pub(super) fn is_at_rest<H>(owned: &Owned<H>) -> bool {
     owned.stage == Stage::Active
         && owned.gate.is_empty()
         && owned.record.old.is_empty()

@@ -61,6 +61,7 @@ impl<H> Cluster<H> {
             stray: Members::new(),
             gate: Gate::default(),
             invited: None,
+            contested: None,
             queue: Queue::default(),
             ended_at: None,
         }));

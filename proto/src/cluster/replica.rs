@@ -253,6 +253,7 @@ impl<H> Cluster<H> {
                     refusal,
                 }),
             );
+            self.claimed_in_vain(key, from, ballot, now);
             return;
         }
         let owner = self
