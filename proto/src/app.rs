@@ -164,12 +164,15 @@ pub trait App: Send + Sync + 'static {
     fn on_event(&self, call: &mut Call<'_, Self::State>, event: Event);
 }
 
-/// A signal's body as the core understands it: JSON with one field. `{"hangup":{}}` ends the call;
-/// anything else is the application's.
+/// A signal's body as the core understands it: JSON with one field. `{"hangup":{}}` ends the call,
+/// `{"ended_elsewhere":{}}` says that its phone ended it at another member while the two could not
+/// hear each other (PROTOCOL.md rule 22); anything else is the application's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// End the call.
     HangUp,
+    /// It has ended, as its phone knows.
+    EndedElsewhere,
     /// Given to the application.
     App(Bytes),
 }
@@ -177,6 +180,9 @@ pub enum Signal {
 impl Signal {
     /// The body that ends a call.
     pub const HANG_UP: &'static [u8] = br#"{"hangup":{}}"#;
+
+    /// The body that says that a phone has ended the call at another member.
+    pub const ENDED_ELSEWHERE: &'static [u8] = br#"{"ended_elsewhere":{}}"#;
 
     /// Reads a signal's body.
     #[must_use]
@@ -188,6 +194,8 @@ impl Signal {
             .collect();
         if bare == Self::HANG_UP {
             Self::HangUp
+        } else if bare == Self::ENDED_ELSEWHERE {
+            Self::EndedElsewhere
         } else {
             Self::App(body)
         }

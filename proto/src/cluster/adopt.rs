@@ -62,8 +62,10 @@ impl<H> Cluster<H> {
     }
 
     /// Whether more than half of the last settled view can be heard, this member included. Of two, one
-    /// will do.
-    pub(super) fn holds_majority(&self, key: CallId) -> bool {
+    /// will do. Elsewhere nothing may end for time alone: the others may have taken the call over, and
+    /// then their timer is the one that counts.
+    #[must_use]
+    pub fn holds_majority(&self, key: CallId) -> bool {
         let total = self.settled.0.len();
         let present = self.settled.0.iter().filter(|node| {
             let info = self.view.node(**node);

@@ -85,7 +85,9 @@ impl<H> Cluster<H> {
         };
         let promised = if of_copy { 0 } else { entry.promised.epoch };
         let epoch = promised.max(copy.record.ballot.epoch).saturating_add(1);
-        let wide = entry.promised > copy.record.ballot;
+        // Rule 22: who was given up for dead may have missed anything.
+        let missed = self.renamed_at.is_some_and(|at| copy.at <= at);
+        let wide = missed || entry.promised > copy.record.ballot;
         let ballot = Ballot { epoch, owner: me };
         if invited_by.is_none() {
             entry.promised = ballot;
@@ -459,6 +461,7 @@ impl<H> Cluster<H> {
             .map(|(key, _)| *key)
             .collect();
         self.me = me;
+        self.renamed_at = Some(now);
         for key in owned {
             let Some(ballot) = self.entries.get(&key).map(|entry| entry.promised) else {
                 continue;

@@ -1,6 +1,6 @@
 //! The only way out of the cluster room.
 
-use crate::base::ids::{CallId, MemberId};
+use crate::base::ids::{Ballot, CallId, MemberId};
 use crate::base::time::{Duration, Instant};
 use crate::wire::{Address, Egress, Frame, Message, Record, SignalAnswer};
 
@@ -54,6 +54,14 @@ pub enum Effect<H> {
     Yielded {
         /// Which call.
         key: CallId,
+    },
+    /// A phone ended the call here, and somebody owns it at a higher ballot who may not know (rule
+    /// 22): tell that owner.
+    EndedHere {
+        /// Which call.
+        key: CallId,
+        /// The higher ballot.
+        ballot: Ballot,
     },
     /// No live member knows the call.
     NotFound {

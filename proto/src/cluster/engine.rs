@@ -46,6 +46,8 @@ pub(super) enum Wake {
     HandOver,
     /// Go on adopting orphans.
     Adopt,
+    /// Compare the next stretch of the ring with those that hold copies.
+    Digest,
     /// Go on moving copies to where the ring wants them.
     Rebalance,
 }
@@ -74,7 +76,10 @@ pub struct Cluster<H> {
     pub(super) adoption: super::adopt::Adoption,
     pub(super) settled: super::adopt::Settled,
     pub(super) rebalancing: super::rebalance::Rebalancing,
+    pub(super) digests: super::digest::Round,
     pub(super) negative: BTreeMap<CallId, Instant>,
+    /// When membership last declared us down while we lived: copies from before may be stale.
+    pub(super) renamed_at: Option<Instant>,
     /// Since when no other member is known.
     pub(super) lonely_since: Option<Instant>,
     pub(super) everyone_tokens: Bucket,
@@ -112,7 +117,9 @@ impl<H> Cluster<H> {
             adoption: super::adopt::Adoption::default(),
             settled: super::adopt::Settled::default(),
             rebalancing: super::rebalance::Rebalancing::default(),
+            digests: super::digest::Round::default(),
             negative: BTreeMap::new(),
+            renamed_at: None,
             lonely_since: None,
             everyone_tokens: Bucket::default(),
             had: super::replica::Remembered::default(),
@@ -259,6 +266,7 @@ impl<H> Cluster<H> {
             lane.say(Frame::Ping(Ping { session, stamp }));
         }
         self.resend_present_state(member);
+        self.arm_digests(now);
         if self.wakes.iter().all(|(_, wake)| *wake != Wake::Pings) {
             self.wake_at(now, Wake::Pings);
         }
@@ -323,8 +331,11 @@ impl<H> Cluster<H> {
                 self.releases.echoed(peer, session, echo);
                 self.rouse(peer, now);
             }
+            Frame::Digest(digest) if digest.session == session => self.on_digest(peer, &digest),
+            Frame::Gaps(gaps) if gaps.session == session => self.on_gaps(peer, &gaps, now),
             // Frames of another session than the link's are leftovers (rule 18).
             Frame::Ack(_) | Frame::Ping(_) | Frame::Pong(_) => {}
+            Frame::Digest(_) | Frame::Gaps(_) => {}
             Frame::Release(release) => self.on_release(peer, release, now),
             Frame::Locate(locate) => self.on_locate(peer, locate.key, now),
             Frame::Located(located) => {
@@ -336,8 +347,6 @@ impl<H> Cluster<H> {
             Frame::Promise(promise) => self.on_promise(from, promise, now),
             Frame::Refuse(refuse) => self.on_refuse(from, &refuse, now),
             Frame::Invite(invite) => self.on_invite(from, &invite, now),
-            // Said by nobody yet.
-            Frame::Digest(_) | Frame::Gaps(_) => {}
             Frame::Relay(relay) => self.on_relay(from, relay, now),
             Frame::NotOwner(not_owner) => self.on_not_owner(from, &not_owner, now),
             Frame::Egress(egress) => self.effect(Effect::Egress(egress)),
@@ -380,6 +389,7 @@ impl<H> Cluster<H> {
                 Wake::HandOver => self.hand_over_some(now),
                 Wake::Adopt => self.adopt_some(now),
                 Wake::Rebalance => self.rebalance_some(now),
+                Wake::Digest => self.send_digests(now),
             }
         }
     }

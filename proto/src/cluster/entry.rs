@@ -128,6 +128,11 @@ impl<H> Owned<H> {
         }
     }
 
+    /// The member does not have what it acknowledged.
+    pub(super) fn unack(&mut self, member: MemberId) {
+        self.acked.retain(|(who, ..)| *who != member);
+    }
+
     /// The record with its age brought up to date (rule 24).
     pub(super) fn aged(&self, now: Instant) -> Record {
         let mut record = self.record.clone();

@@ -39,6 +39,16 @@ impl<H> Cluster<H> {
         );
     }
 
+    /// Brings `message` to the owner of `key`, which has a ballot at least this high.
+    pub fn bring_to(&mut self, key: CallId, ballot: Ballot, message: Message, now: Instant) {
+        let brought = Brought {
+            message,
+            hops: 0,
+            since: now,
+        };
+        self.bring_later(key, vec![brought], ballot, now);
+    }
+
     /// What was brought for `key` and has been answered, by `is_answered`'s word: it need not be
     /// brought again if the owner dies now.
     pub fn answered(&mut self, key: CallId, is_answered: impl Fn(&Message) -> bool) {

@@ -35,6 +35,10 @@ impl<H> Gate<H> {
     /// Keeps `output` until `version` is committed.
     pub fn hold(&mut self, version: Version, output: H, by_timer: bool, now: Instant) {
         debug_assert!(self.held.back().is_none_or(|last| last.version <= version));
+        if !by_timer {
+            // A phone, or a person, has asked since: now it is not time alone any more.
+            self.held.iter_mut().for_each(|held| held.by_timer = false);
+        }
         self.held.push_back(Held {
             version,
             since: now,

@@ -6,6 +6,7 @@
 mod adopt;
 mod ask;
 mod claim;
+mod digest;
 pub mod effect;
 mod engine;
 mod entry;

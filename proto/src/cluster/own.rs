@@ -282,6 +282,7 @@ impl<H> Cluster<H> {
             return;
         };
         entry.since = now;
+        let ending = owned.record.end;
         entry.role = Role::Copy(Copy {
             record: owned.record,
             at: owned.at,
@@ -295,7 +296,16 @@ impl<H> Cluster<H> {
             self.effect(effect);
         }
         self.effect(Effect::Yielded { key });
+        self.say_ended(key, ending, ballot);
         self.bring_all(key, owned.queue.take(), now);
+    }
+
+    /// Rule 22: an end on a phone's word, at a ballot that lost, is news for the one that won. What only
+    /// time ended is forgotten.
+    pub(super) fn say_ended(&mut self, key: CallId, ending: Ending, ballot: Ballot) {
+        if ending == Ending::ByPhone && ballot.owner != self.me {
+            self.effect(Effect::EndedHere { key, ballot });
+        }
     }
 
     // ---- the need (rule 6) ----------------------------------------------------------------

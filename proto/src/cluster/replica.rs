@@ -134,9 +134,14 @@ impl<H> Cluster<H> {
             return None;
         }
         let entry = self.entries.get_mut(&key)?;
+        let ended = entry.record().map(|held| held.end);
+        let (ballot, goes_on) = (record.ballot, !record.has_ended());
         entry.promised = entry.promised.max(record.ballot);
         entry.role = Role::Copy(Copy { record, at: now });
         entry.since = now;
+        if let Some(ended) = ended.filter(|_| goes_on) {
+            self.say_ended(key, ended, ballot);
+        }
         if self.lookups.contains_key(&key) || self.pending_claims.contains_key(&key) {
             self.advance(key, now);
         }

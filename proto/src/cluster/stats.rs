@@ -70,6 +70,8 @@ pub struct Stats {
     pub handed_over: u64,
     /// Calls taken over because their owner was gone, with nobody asking.
     pub adopted: u64,
+    /// Copies that were not where they should have been, found by comparing (rule 21).
+    pub gaps: u64,
     /// Our claims that others turned down.
     pub claims_refused: u64,
     /// Messages carried to another member's call.
@@ -93,6 +95,7 @@ impl Default for Stats {
             invited: 0,
             handed_over: 0,
             adopted: 0,
+            gaps: 0,
             claims_refused: 0,
             relayed: 0,
             fenced: 0,

@@ -3,7 +3,7 @@
 use super::Shard;
 use super::live::LiveCall;
 use crate::app::{Event, Reply, Signal};
-use crate::base::ids::{CallId, MemberId};
+use crate::base::ids::{Ballot, CallId, MemberId};
 use crate::base::time::{Duration, Instant};
 use crate::cluster::effect::Effect;
 use crate::io::Output;
@@ -33,6 +33,7 @@ impl Shard {
                 self.on_activated(key, &record, cseq_floor, asked, now);
             }
             Effect::Yielded { key } => self.drop_call(key),
+            Effect::EndedHere { key, ballot } => self.tell_winner(key, ballot, now),
             Effect::NotFound { key, message } => self.on_not_found(key, message),
             Effect::Egress(egress) => {
                 // The owner counted it; here it only leaves.
@@ -109,6 +110,7 @@ impl Shard {
             Signal::HangUp => {
                 call.sip.hang_up();
             }
+            Signal::EndedElsewhere => call.sip.ended_elsewhere(),
             Signal::App(body) => {
                 self.tell_app(key, Event::Signal(body), now);
                 self.touch(key, now);
@@ -116,6 +118,18 @@ impl Shard {
         }
         self.settle(key, false, now);
         Ok(())
+    }
+
+    /// PROTOCOL.md rule 22: whoever owns the call at a higher ballot does not know that a phone ended it
+    /// here.
+    fn tell_winner(&mut self, key: CallId, ballot: Ballot, now: Instant) {
+        let message = wire::Message::Signal {
+            asker: self.view.me,
+            shard: self.shard,
+            ask: 0, // nobody waits for the answer
+            body: bytes::Bytes::from_static(Signal::ENDED_ELSEWHERE),
+        };
+        self.cluster.bring_to(key, ballot, message, now);
     }
 
     fn tell_asker(&mut self, asker: MemberId, shard: u16, answer: wire::SignalAnswer) {

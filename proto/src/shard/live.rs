@@ -31,6 +31,8 @@ pub(super) struct LiveCall {
     pub(super) cseq_floor: u32,
     /// The deadline that stands for this call in the shard's table.
     pub(super) deadline: Option<Instant>,
+    /// Until then nothing that only time causes may happen, for this member is cut off from most others.
+    pub(super) postponed: Option<Instant>,
     /// While the INVITE's transaction lives: what finds this call by it, and by its merged-request
     /// hash.
     pub(super) invite: Option<(TransactionKey, Option<u64>)>,
@@ -81,6 +83,7 @@ impl LiveCall {
             born: now,
             cseq_floor: 0,
             deadline: None,
+            postponed: None,
             invite: None,
             deferred: Vec::new(),
             asked: None,
@@ -131,6 +134,7 @@ impl LiveCall {
             born: written - span(state.age_ms),
             cseq_floor: 0,
             deadline: None,
+            postponed: None,
             invite: None,
             deferred: Vec::new(),
             asked: None,
@@ -142,6 +146,11 @@ impl LiveCall {
         if self.timers.len() < TIMERS_MAX {
             self.timers.push((id, at));
         }
+    }
+
+    /// Whether a timer of the application is due.
+    pub(super) fn has_due(&self, now: Instant) -> bool {
+        self.timers.iter().any(|(_, at)| *at <= now)
     }
 
     /// Takes the timers that are due, earliest first: each goes off once.
@@ -159,7 +168,9 @@ impl LiveCall {
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let timer = self.timers.iter().map(|(_, at)| *at).min();
-        [timer, self.sip.next_deadline()]
+        let timer = timer.map(|at| self.postponed.map_or(at, |until| at.max(until)));
+        let bye = self.postponed.filter(|_| self.sip.owes_bye());
+        [timer, bye, self.sip.next_deadline()]
             .into_iter()
             .flatten()
             .min()

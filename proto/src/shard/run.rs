@@ -10,7 +10,7 @@ use super::policy::{Wait, wait};
 use crate::app::{Command, Event, Scene};
 use crate::base::flow::Flow;
 use crate::base::ids::CallId;
-use crate::base::time::Instant;
+use crate::base::time::{Duration, Instant};
 use crate::io::Output;
 use crate::sip::call::{CallError, Egress, SipCall};
 use crate::sip::dialog::Stage;
@@ -19,6 +19,9 @@ use crate::sip::locator::{Locator, owner_hint};
 use crate::sip::method::Method;
 use crate::sip::transaction::key::TransactionKey;
 use crate::wire::{self, Ending};
+
+/// How long what only time causes waits at a member that is cut off, before it looks again.
+const POSTPONE: Duration = Duration::from_secs(1);
 
 impl Shard {
     /// Carries out everything that a call wants, writes its record, puts its outputs to the policy
@@ -33,7 +36,8 @@ impl Shard {
             };
             let effects = call.sip.take_effects();
             if effects.is_empty() {
-                if !call.sip.owes_bye() || !self.send_bye(key) {
+                let postponed = by_timer && call.postponed.is_some();
+                if !call.sip.owes_bye() || postponed || !self.send_bye(key) {
                     break;
                 }
                 continue;
@@ -288,7 +292,14 @@ impl Shard {
         };
         call.deadline = None;
         call.sip.on_timeout(now);
-        let timers = call.take_due(now);
+        let ends = call.has_due(now) || call.sip.owes_bye();
+        let postponed = ends && !self.cluster.holds_majority(key);
+        call.postponed = postponed.then(|| now + POSTPONE);
+        let timers = if postponed {
+            Vec::new()
+        } else {
+            call.take_due(now)
+        };
         let touched = !timers.is_empty();
         for timer in timers {
             self.tell_app(key, Event::Timer(timer), now);

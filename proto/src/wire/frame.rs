@@ -199,7 +199,7 @@ pub struct Mark {
 pub struct Digest {
     /// The link's session.
     pub session: u64,
-    /// Positions whose first 8 bits are this.
+    /// Positions whose first 5 bits are this.
     pub range: u8,
     /// How many calls.
     pub calls: u32,

@@ -1,7 +1,7 @@
 //! Rules 16, 17 and 19 and the majority, played by hand: calls that change hands while nobody asks.
 
-use super::rules::{KEY, bring, clean, told, with_call};
-use super::world::MS;
+use super::rules::{KEY, bring, bystander, clean, told, with_call};
+use super::world::{END, MS, World};
 use crate::base::ids::CallId;
 use crate::base::time::Duration;
 use crate::cluster::policy::AckPolicy;
@@ -107,6 +107,61 @@ fn a_minority_adopts_nothing() {
     world.run_for(MS * 4_000);
     assert_eq!(world.owners(KEY), [0], "{}", world.story(None));
     clean(&world);
+}
+
+/// Rule 21: a copy that got lost, by whatever fault of ours, is noticed and made again; one that should
+/// have gone is let go; and nothing else changes.
+#[test]
+fn rule_21_digests_mend_what_is_amiss() {
+    let (mut world, replicas) = with_call(4, 2, AckPolicy::One);
+    let (holder, at) = (replicas[0], bystander(&world, &replicas));
+    world.run_for(Duration::from_secs(70));
+    let version = world
+        .cluster(0)
+        .record(KEY)
+        .map(|(record, _)| record.version);
+    let copy = world
+        .cluster(holder)
+        .record(KEY)
+        .map(|(record, _)| record.clone());
+    let copy = copy.expect("a copy");
+    assert_eq!(world.cluster(0).stats().gaps, 0);
+    world.cluster(holder).entries.remove(&KEY);
+    world.restore(at, copy);
+    world.run_for(Duration::from_secs(70));
+    let has = |world: &mut World, nth| world.cluster(nth).record(KEY).is_some();
+    assert!(has(&mut world, holder), "made again");
+    assert!(!has(&mut world, at), "let go");
+    assert_eq!(world.cluster(0).stats().gaps, 1);
+    let after = world
+        .cluster(0)
+        .record(KEY)
+        .map(|(record, _)| record.version);
+    assert_eq!((world.owners(KEY), after), (vec![0], version));
+    clean(&world);
+}
+
+/// Rule 22: both sides of a partition serve; the one whose ballot loses has told a phone of the end;
+/// the winner hears of it.
+#[test]
+fn rule_22_an_end_is_not_lost_at_heal() {
+    let (mut world, replicas) = with_call(4, 2, AckPolicy::One);
+    let heir = replicas[0];
+    world.separate(&[0], Duration::from_secs(3));
+    world.run_for(MS * 200);
+    bring(&mut world, heir, 2);
+    assert!(told(&mut world, 2, 500), "{}", world.story(None));
+    bring(&mut world, 0, END | 3);
+    assert!(told(&mut world, END | 3, 500), "{}", world.story(None));
+    assert_eq!(world.owners(KEY).len(), 2, "both sides serve");
+    world.run_for(Duration::from_secs(5));
+    assert_eq!(world.owners(KEY), [heir]);
+    assert_eq!(
+        world.ended_elsewhere,
+        [(KEY, heir)],
+        "{}",
+        world.story(None)
+    );
 }
 
 /// Rule 17: when a member joins, copies move to it where the ring wants them, no others, and nothing

@@ -49,7 +49,7 @@ pub(super) fn bring(world: &mut World, at: usize, step: u64) {
 }
 
 /// A node that is neither owner nor replica.
-fn bystander(world: &World, replicas: &[usize]) -> usize {
+pub(super) fn bystander(world: &World, replicas: &[usize]) -> usize {
     let mut nodes = 1..world.nodes.len();
     nodes
         .find(|nth| !replicas.contains(nth))

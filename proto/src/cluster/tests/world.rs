@@ -89,6 +89,8 @@ pub(super) struct World {
     pub(super) faults: BTreeSet<String>,
     /// Answers by step, with the time they came.
     pub(super) answers: BTreeMap<u64, (Answer, Instant)>,
+    /// Ends that the owner of a higher ballot is to hear of.
+    pub(super) ended_elsewhere: Vec<(CallId, usize)>,
     /// Wake-ups of the script.
     pub(super) woken: Vec<usize>,
     pub(super) verbose: bool,
@@ -113,6 +115,7 @@ impl World {
             next_due: 0,
             faults: BTreeSet::new(),
             answers: BTreeMap::new(),
+            ended_elsewhere: Vec::new(),
             woken: Vec::new(),
             verbose: false,
             trace: Vec::new(),
@@ -423,6 +426,17 @@ impl World {
                     let what = format!("node{nth} does not find a call that phones believe in");
                     self.judge.accuse(key, what);
                 }
+            }
+            Effect::EndedHere { key, ballot } => {
+                self.note(Some(key), || {
+                    format!("node{nth}: tells {ballot:?} of the end")
+                });
+                let winner = self
+                    .nodes
+                    .iter()
+                    .position(|node| node.member == ballot.owner);
+                self.ended_elsewhere
+                    .extend(winner.map(|winner| (key, winner)));
             }
             Effect::Egress(_) | Effect::SignalAnswer(_) => {}
         }

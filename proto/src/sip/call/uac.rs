@@ -137,6 +137,11 @@ impl SipCall {
         Ok(())
     }
 
+    /// The peer ended the call with another member (PROTOCOL.md rule 22): nothing need be said to it.
+    pub fn ended_elsewhere(&mut self) {
+        self.end(Cause::PeerBye);
+    }
+
     /// What an heir must send anew, because its answer would go to a dead member's address: taken
     /// out of the call, to be asked for again with a new number (SIP.md S4).
     pub fn take_unanswered(&mut self) -> Vec<Method> {
