@@ -27,7 +27,8 @@ pub(super) struct Adoption {
     armed: bool,
 }
 
-/// The nodes of the last view in which everybody was heard: who they are decides what a majority is.
+/// The nodes of the last view in which everybody was heard: who they are decides what a majority
+/// is.
 #[derive(Debug, Default)]
 pub(super) struct Settled(BTreeSet<NodeId>);
 
@@ -61,9 +62,9 @@ impl<H> Cluster<H> {
         lanes.any(|(peer, lane)| lane.session().is_some() && !self.liveness.is_silent(*peer))
     }
 
-    /// Whether more than half of the last settled view can be heard, this member included. Of two, one
-    /// will do. Elsewhere nothing may end for time alone: the others may have taken the call over, and
-    /// then their timer is the one that counts.
+    /// Whether more than half of the last settled view can be heard, this member included. Of two,
+    /// one will do. Elsewhere nothing may end for time alone: the others may have taken the call
+    /// over, and then their timer is the one that counts.
     #[must_use]
     pub fn holds_majority(&self, key: CallId) -> bool {
         let total = self.settled.0.len();

@@ -1,8 +1,9 @@
 //! Anti-entropy: an owner and a holder of copies compare, in the background, what the one believes
-//! that the other has (PROTOCOL.md rule 21). It raises what lags and lets go what was let go before;
-//! nothing follows from absence.
+//! that the other has (PROTOCOL.md rule 21). It raises what lags and lets go what was let go
+//! before; nothing follows from absence.
 //!
-//! One stretch of the ring at a time, in one number per pair; only a number that differs costs more.
+//! One stretch of the ring at a time, in one number per pair; only a number that differs costs
+//! more.
 
 use std::collections::BTreeMap;
 use std::hash::Hasher as _;

@@ -1,15 +1,15 @@
 //! The cluster room's own switchboard: frames in, effects out, one entry per call.
 //!
 //! Who may speak for a call, when an output may leave and who is asked for what is decided in the
-//! rooms beside this one (`own`, `replica`, `claim`, `find`); this file routes, keeps the deadlines,
-//! and wakes the calls that wait for a member to be heard or to fall silent.
+//! rooms beside this one (`own`, `replica`, `claim`, `find`); this file routes, keeps the
+//! deadlines, and wakes the calls that wait for a member to be heard or to fall silent.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::effect::Effect;
 use super::entry::{Entry, Role};
-use super::lane::{Applied, InFlight, Lane};
+use super::lane::{Applied, Lane};
 use super::liveness::{Liveness, Peer};
 use super::lookup::{Bucket, Lookup};
 use super::policy::Replication;
@@ -18,11 +18,10 @@ use super::sabotage::Sabotage;
 use super::stats::Stats;
 use super::view::View;
 use crate::base::ids::{CallId, MemberId};
-use crate::base::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
 use crate::base::map::{KeyedState, Map};
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant};
-use crate::wire::{Address, Batch, Frame, Ping, Pong};
+use crate::wire::{Address, Frame, Ping, Pong};
 
 /// Pings per second that one shard sends at most to keep its evidence warm.
 const PINGS_PER_SECOND: u32 = 40;
@@ -87,7 +86,7 @@ pub struct Cluster<H> {
     pub(super) releases: super::release::Releases,
     pub(super) rng: Rng,
     pub(super) stats: Stats,
-    effects: VecDeque<Effect<H>>,
+    pub(super) effects: VecDeque<Effect<H>>,
 }
 
 impl<H> Cluster<H> {
@@ -467,60 +466,5 @@ impl<H> Cluster<H> {
         }
         self.settle_view();
         self.wake_at(now + every, Wake::Pings);
-    }
-
-    // ---- outputs --------------------------------------------------------------------------
-
-    /// The next effect. Batches form here, out of all that changed since the last drain.
-    pub fn poll_effect(&mut self, now: Instant) -> Option<Effect<H>> {
-        if self.effects.is_empty() {
-            self.flush_lanes(now);
-        }
-        self.effects.pop_front()
-    }
-
-    fn flush_lanes(&mut self, now: Instant) {
-        let ready: Vec<Peer> = self.lanes.keys().copied().collect();
-        for peer in ready {
-            while let Some(frame) = self.lanes.get_mut(&peer).and_then(Lane::poll_control) {
-                self.send_shard(peer, frame);
-            }
-            while let Some(batch) = self.next_batch(peer, now) {
-                self.liveness.stamped(peer, now);
-                self.stats.batch_records.record(batch.records.len() as u64);
-                self.send_shard(peer, Frame::Batch(batch));
-            }
-        }
-    }
-
-    fn next_batch(&mut self, peer: Peer, now: Instant) -> Option<Batch> {
-        let lane = self.lanes.get_mut(&peer)?;
-        let session = lane.session()?;
-        let first = lane.position();
-        let (mut records, mut bytes) = (Vec::new(), 0);
-        while records.len() < BATCH_RECORDS_MAX && bytes < BATCH_BYTES_MAX {
-            let Some(key) = lane.poll_key() else { break };
-            // The call may have ended, moved or dropped this member since it was queued.
-            let Some(Role::Owned(owned)) = self.entries.get(&key).map(|entry| &entry.role) else {
-                continue;
-            };
-            if !owned.record.lists(peer.member) {
-                continue;
-            }
-            let (epoch, version) = (owned.record.ballot.epoch, owned.record.version);
-            lane.sent(InFlight {
-                key,
-                epoch,
-                version,
-            });
-            bytes += owned.record.state.len();
-            records.push(owned.aged(now));
-        }
-        (!records.is_empty()).then(|| Batch {
-            session,
-            stamp: now.as_nanos(),
-            first,
-            records,
-        })
     }
 }

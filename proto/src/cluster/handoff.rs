@@ -1,13 +1,14 @@
 //! Handing calls over while their owner lives: the invitation (PROTOCOL.md rule 16), and draining,
 //! which invites the heirs of everything owned here.
 //!
-//! There is no other way than a claim to become owner: the owner only asks for one, and promises it.
-//! An invitation that nobody takes up costs nothing: the owner goes on.
+//! There is no other way than a claim to become owner: the owner only asks for one, and promises
+//! it. An invitation that nobody takes up costs nothing: the owner goes on.
 
 use std::collections::VecDeque;
 
 use super::engine::{Cluster, Wake};
 use super::entry::{Owned, Queue, Role, Stage};
+use super::view::MemberInfo;
 use crate::base::ids::{CallId, MemberId};
 use crate::base::time::{Duration, Instant};
 use crate::wire::{Frame, Invite};
@@ -101,7 +102,7 @@ impl<H> Cluster<H> {
         }
         let takes_calls = |member: MemberId| {
             let info = self.view.member(member);
-            info.is_some_and(|info| info.takes_calls()) && !self.is_absent(member, key)
+            info.is_some_and(MemberInfo::takes_calls) && !self.is_absent(member, key)
         };
         let mut members = owned.record.members.iter().copied();
         match members.find(|member| takes_calls(*member)) {

@@ -5,6 +5,7 @@
 
 mod adopt;
 mod ask;
+mod batch;
 mod claim;
 mod digest;
 pub mod effect;
@@ -19,10 +20,12 @@ pub mod liveness;
 mod look;
 mod lookup;
 pub mod membership;
+mod need;
 mod own;
 pub mod policy;
 mod rebalance;
 mod release;
+mod repair;
 mod replica;
 pub mod ring;
 mod sabotage;

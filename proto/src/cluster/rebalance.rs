@@ -1,6 +1,6 @@
 //! Rebalancing: when members come, go or drain, the copies of what is owned here move to where the
-//! ring now wants them (PROTOCOL.md rule 17). Owner-driven, paced, one change at a time per call, and
-//! only while nobody concerned is silent: silence is `repair`'s business.
+//! ring now wants them (PROTOCOL.md rule 17). Owner-driven, paced, one change at a time per call,
+//! and only while nobody concerned is silent: silence is `repair`'s business.
 
 use std::collections::VecDeque;
 

@@ -120,8 +120,8 @@ impl Shard {
         Ok(())
     }
 
-    /// PROTOCOL.md rule 22: whoever owns the call at a higher ballot does not know that a phone ended it
-    /// here.
+    /// PROTOCOL.md rule 22: whoever owns the call at a higher ballot does not know that a phone
+    /// ended it here.
     fn tell_winner(&mut self, key: CallId, ballot: Ballot, now: Instant) {
         let message = wire::Message::Signal {
             asker: self.view.me,

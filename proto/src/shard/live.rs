@@ -31,7 +31,8 @@ pub(super) struct LiveCall {
     pub(super) cseq_floor: u32,
     /// The deadline that stands for this call in the shard's table.
     pub(super) deadline: Option<Instant>,
-    /// Until then nothing that only time causes may happen, for this member is cut off from most others.
+    /// Until then nothing that only time causes may happen, for this member is cut off from most
+    /// others.
     pub(super) postponed: Option<Instant>,
     /// While the INVITE's transaction lives: what finds this call by it, and by its merged-request
     /// hash.

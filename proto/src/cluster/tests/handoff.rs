@@ -6,8 +6,8 @@ use crate::base::ids::CallId;
 use crate::base::time::Duration;
 use crate::cluster::policy::AckPolicy;
 
-/// Rule 16: a draining owner invites its heir, who claims with everybody's promise; the next message
-/// finds it there, wherever it arrives.
+/// Rule 16: a draining owner invites its heir, who claims with everybody's promise; the next
+/// message finds it there, wherever it arrives.
 #[test]
 fn rule_16_a_draining_owner_hands_over() {
     for (copies, ack) in [
@@ -95,8 +95,8 @@ fn rule_19_a_restart_frees_the_old_calls() {
     clean(&world);
 }
 
-/// The majority rule: whoever is cut off with fewer than half of the last settled view adopts nothing
-/// by itself, though its members say `Down` of all others; the other side does.
+/// The majority rule: whoever is cut off with fewer than half of the last settled view adopts
+/// nothing by itself, though its members say `Down` of all others; the other side does.
 #[test]
 fn a_minority_adopts_nothing() {
     let (mut world, replicas) = with_call(5, 2, AckPolicy::One);
@@ -109,8 +109,8 @@ fn a_minority_adopts_nothing() {
     clean(&world);
 }
 
-/// Rule 21: a copy that got lost, by whatever fault of ours, is noticed and made again; one that should
-/// have gone is let go; and nothing else changes.
+/// Rule 21: a copy that got lost, by whatever fault of ours, is noticed and made again; one that
+/// should have gone is let go; and nothing else changes.
 #[test]
 fn rule_21_digests_mend_what_is_amiss() {
     let (mut world, replicas) = with_call(4, 2, AckPolicy::One);
@@ -141,8 +141,8 @@ fn rule_21_digests_mend_what_is_amiss() {
     clean(&world);
 }
 
-/// Rule 22: both sides of a partition serve; the one whose ballot loses has told a phone of the end;
-/// the winner hears of it.
+/// Rule 22: both sides of a partition serve; the one whose ballot loses has told a phone of the
+/// end; the winner hears of it.
 #[test]
 fn rule_22_an_end_is_not_lost_at_heal() {
     let (mut world, replicas) = with_call(4, 2, AckPolicy::One);
@@ -164,8 +164,8 @@ fn rule_22_an_end_is_not_lost_at_heal() {
     );
 }
 
-/// Rule 17: when a member joins, copies move to it where the ring wants them, no others, and nothing
-/// that is told waits for that.
+/// Rule 17: when a member joins, copies move to it where the ring wants them, no others, and
+/// nothing that is told waits for that.
 #[test]
 fn rule_17_a_joining_member_gets_its_share() {
     let (mut world, _) = with_call(5, 2, AckPolicy::One);

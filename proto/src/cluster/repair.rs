@@ -1,0 +1,142 @@
+//! Who holds copies of what is owned here: the proposal, and the change from one list to another.
+//!
+//! PROTOCOL.md rules 3 and 17 are kept here. Silence replaces a member at once; that the ring wants
+//! another is `rebalance`'s business.
+
+use std::collections::BTreeSet;
+
+use super::engine::{Cluster, SWEEP_EVERY, SWEEP_KEYS, Wake};
+use super::entry::{Owned, Role, Stage};
+use super::sabotage::Break;
+use crate::base::ids::CallId;
+use crate::base::time::Instant;
+use crate::wire::Members;
+
+impl<H> Cluster<H> {
+    /// Rule 3: the ring only proposes. Those of `keep` that are present stay.
+    pub(super) fn propose(&self, key: CallId, keep: &Members) -> Members {
+        let count = self.policy.copies.saturating_sub(1);
+        let mut members: Members = keep
+            .iter()
+            .copied()
+            .filter(|member| !self.is_absent(*member, key))
+            .collect();
+        members.truncate(count);
+        let missing = count.saturating_sub(members.len());
+        let avoid = |member| members.contains(&member) || self.is_absent(member, key);
+        let fresh = self.view.replicas(key.position, missing, avoid, self.me);
+        members.extend(fresh);
+        members
+    }
+
+    pub(super) fn lacks_a_present_member(&self, owned: &Owned<H>) -> bool {
+        let key = owned.record.key;
+        owned.record.old.is_empty()
+            && owned.stage == Stage::Active
+            && owned
+                .record
+                .members
+                .iter()
+                .any(|member| self.is_absent(*member, key))
+    }
+
+    /// Gives the call live replicas, if it lacks some and there are candidates. One change at a
+    /// time. Returns whether a change began.
+    pub(super) fn repair(&mut self, key: CallId, now: Instant) -> bool {
+        let Some(owned) = self.owned(key) else {
+            return false;
+        };
+        if owned.stage != Stage::Active || !owned.record.old.is_empty() {
+            return false;
+        }
+        let members = self.propose(key, &owned.record.members);
+        let fresh = members
+            .iter()
+            .any(|member| !owned.record.members.contains(member));
+        // Members that fell silent stay listed until somebody takes their place: they may hold what
+        // nobody else has.
+        if !fresh {
+            return false;
+        }
+        self.change_members(key, members, now);
+        true
+    }
+
+    /// Rule 17: begins a change. Outputs need both lists until it is committed in both.
+    pub(super) fn change_members(&mut self, key: CallId, members: Members, now: Instant) {
+        let no_old = self.breaks(Break::NoOldList);
+        let Some(owned) = self.owned_mut(key) else {
+            return;
+        };
+        owned.record.old = std::mem::replace(&mut owned.record.members, members);
+        if no_old {
+            return self.let_old_go(key, now);
+        }
+        owned.change = Some(owned.record.version + 1);
+        tracing::debug!(?key, members = ?owned.record.members, old = ?owned.record.old, "replica change");
+        self.bump(key, now);
+    }
+
+    /// Rule 17: the new list is committed with both lists; only now the old one goes.
+    pub(super) fn finish_change(&mut self, key: CallId, now: Instant) {
+        let Some(owned) = self.owned_mut(key) else {
+            return;
+        };
+        if owned.change.is_none_or(|change| owned.committed < change) {
+            return;
+        }
+        owned.change = None;
+        // Those that leave were listed, and may have been sent records, up to here.
+        let latest = owned.record.version;
+        let (ballot, members) = (owned.record.ballot, owned.record.members.clone());
+        let stray = std::mem::take(&mut owned.stray);
+        let left: Members = std::mem::take(&mut owned.record.old)
+            .into_iter()
+            .chain(stray)
+            .filter(|old| !members.contains(old))
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        self.bump(key, now);
+        for member in left {
+            self.release_copy(member, key, (ballot, latest), now);
+        }
+        // Somebody may have come while one change at a time was under way.
+        self.repair(key, now);
+    }
+
+    pub(super) fn start_sweep(&mut self, now: Instant) {
+        if self.sweep.is_none() {
+            self.wake_at(now + SWEEP_EVERY, Wake::Sweep);
+        }
+        let unwell = self.entries.iter().filter(|(_, entry)| match &entry.role {
+            Role::Owned(owned) => self.lacks_copies(owned),
+            _ => false,
+        });
+        self.sweep = Some(unwell.map(|(key, _)| *key).collect());
+    }
+
+    /// Whether the call has fewer present copies than asked for, or one that is not present.
+    fn lacks_copies(&self, owned: &Owned<H>) -> bool {
+        let record = &owned.record;
+        owned.stage != Stage::Early
+            && (record.members.len() + 1 < self.policy.copies
+                || record.listed().any(|one| self.is_absent(one, record.key)))
+    }
+
+    pub(super) fn sweep_some(&mut self, now: Instant) {
+        for _ in 0..SWEEP_KEYS {
+            let Some(key) = self
+                .sweep
+                .as_mut()
+                .and_then(std::collections::VecDeque::pop_front)
+            else {
+                self.sweep = None;
+                return;
+            };
+            self.repair(key, now);
+            self.advance(key, now);
+        }
+        self.wake_at(now + SWEEP_EVERY, Wake::Sweep);
+    }
+}
