@@ -15,6 +15,6 @@ pub(crate) mod runtime;
 pub use callring_proto as proto;
 pub use node::{
     AdminService, ClusterConfig, MembershipPreset, Node, NodeConfig, NodeHandle, Pki, SipListener,
-    StartError,
+    StartError, Undrained,
 };
 pub use runtime::{FabricError, FabricStats, FabricTotals, LinkStats, NodeStats};

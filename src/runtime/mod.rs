@@ -10,11 +10,13 @@
 //! | `control` | membership, views |
 //! | `metadata` | chitchat |
 //! | `running` | a running node: how it starts, what it can be asked |
+//! | `drain` | waiting for a node to own nothing |
 //! | `shutdown` | the order in which things end |
 //! | `stats` | what the shell counts |
 
 mod clock;
 mod control;
+mod drain;
 mod join;
 mod metadata;
 mod quic;

@@ -48,7 +48,8 @@ pub(crate) struct Running {
     pub(super) commands: mpsc::Sender<Command>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     failed: watch::Receiver<Option<String>>,
-    pub(super) stop_timeout: Duration,
+    stop_timeout: Duration,
+    stop_asked: watch::Sender<bool>,
     stopping: tokio::sync::Mutex<bool>,
 }
 
@@ -111,6 +112,7 @@ impl Running {
             threads: Mutex::default(),
             failed: failed_end,
             stop_timeout: config.stop_timeout,
+            stop_asked: watch::Sender::new(false),
             stopping: tokio::sync::Mutex::new(false),
         };
         let named: Vec<Listener> = sip
@@ -270,7 +272,26 @@ impl Running {
     }
 
     pub(crate) async fn set_draining(&self, draining: bool) {
-        let _ = self.commands.send(Command::Draining(draining)).await;
+        let (done, told) = oneshot::channel();
+        let command = Command::Draining(draining, done);
+        if self.commands.send(command).await.is_ok() {
+            // An error: control has ended, and nobody is left to be told.
+            let _ = told.await;
+        }
+    }
+
+    pub(crate) fn ask_to_stop(&self) {
+        self.stop_asked.send_replace(true);
+    }
+
+    pub(crate) async fn stop_asked(&self) {
+        let mut asked = self.stop_asked.subscribe();
+        // The sender lives as long as the node.
+        let _ = asked.wait_for(|asked| *asked).await;
+    }
+
+    pub(crate) fn stop_timeout(&self) -> Duration {
+        self.stop_timeout
     }
 
     pub(crate) fn set_load(&self, calls: u32) {

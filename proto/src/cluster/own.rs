@@ -526,10 +526,13 @@ impl<H> Cluster<H> {
         let Some(owned) = self.owned_mut(key) else {
             return;
         };
-        if owned.change.is_none_or(|change| owned.committed < change) {
+        if owned
+            .change
+            .take_if(|change| *change <= owned.committed)
+            .is_none()
+        {
             return;
         }
-        owned.change = None;
         // Those that leave were listed, and may have been sent records, up to here.
         let latest = owned.record.version;
         let (ballot, members) = (owned.record.ballot, owned.record.members.clone());
@@ -541,6 +544,7 @@ impl<H> Cluster<H> {
             .collect::<BTreeSet<_>>()
             .into_iter()
             .collect();
+        self.stats.repaired += 1;
         self.bump(key, now);
         for member in left {
             self.release_copy(member, key, (ballot, latest), now);
