@@ -16,6 +16,7 @@ use callring_proto::base::ids::{MemberId, NodeId};
 use callring_proto::cluster::policy::Replication;
 use callring_proto::cluster::view::{Role, View};
 use callring_proto::io::{Answer, Ask};
+pub use callring_proto::shard::Scope;
 use callring_proto::sip::locator::SealKeys;
 use tokio::sync::watch;
 
@@ -59,6 +60,8 @@ pub struct SipListener {
     /// `host[:port]` that Contact and Via name. `None`: the bound address, which must then be a
     /// specific one.
     pub advertise: Option<String>,
+    /// How long that address lives.
+    pub scope: Scope,
 }
 
 /// Membership of a cluster.

@@ -59,6 +59,12 @@ pub(super) struct NodeArgs {
     /// Threads that run calls [default: one per core]
     #[arg(long, value_name = "N")]
     shards: Option<u16>,
+    /// How patient membership is: local, lan or wan
+    #[arg(long, value_name = "PRESET")]
+    membership: Option<String>,
+    /// Highest wire version to speak, while members of an earlier release are in the cluster
+    #[arg(long, value_name = "V")]
+    wire_max: Option<u8>,
     /// error, warn, info, debug, trace, or target=level,.. [env: CALLRING_LOG] [default: info]
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
@@ -103,6 +109,8 @@ fn load(args: &NodeArgs, env: &Env) -> Result<Config, Failure> {
         zone: args.zone.clone(),
         app: args.app.clone(),
         shards: args.shards,
+        membership: args.membership.clone(),
+        wire_max: args.wire_max,
     };
     Config::load(file.zip(text.as_deref()), env, &flags)
         .map_err(|problems| Failure(problems.to_string()))

@@ -10,8 +10,8 @@ fn commands_and_flags_are_the_promised_ones() {
     let promised = [
         (
             "node",
-            "admin-listen app cluster-advertise cluster-listen config log-format log-level name pki \
-             role seed shards sip zone",
+            "admin-listen app cluster-advertise cluster-listen config log-format log-level \
+             membership name pki role seed shards sip wire-max zone",
         ),
         ("pki init", "cluster dir"),
         ("pki issue", "dir name san"),

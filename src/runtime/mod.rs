@@ -5,6 +5,7 @@
 //! | `clock` | the only reader of the machine's clock |
 //! | `shard_loop` | one thread per shard |
 //! | `udp` | SIP sockets |
+//! | `locals`, `pktinfo` | which local address a datagram came to, and leaves from |
 //! | `quic` | the fabric between members |
 //! | `join` | what number a life has to have |
 //! | `control` | membership, views |
@@ -18,7 +19,9 @@ mod clock;
 mod control;
 mod drain;
 mod join;
+mod locals;
 mod metadata;
+mod pktinfo;
 mod quic;
 mod running;
 mod shard_loop;

@@ -21,6 +21,7 @@ use tokio::time::timeout;
 
 use super::clock::Clock;
 use super::control::{self, Clustered, Command, Control, ControlParts};
+use super::locals::Locals;
 use super::quic::{Fabric, FabricConfig};
 use super::shard_loop::{LocalInput, Machine, ShardPort, ShardThread, port};
 use super::stats::{FabricStats, NodeCounters, NodeStats};
@@ -97,6 +98,9 @@ impl Running {
             .iter()
             .map(|listener| (listener.address, listener.advertise.clone()))
             .collect();
+        let named: Vec<Listener> = listeners.iter().map(named).collect();
+        let locals = u16::try_from(listeners.len()).unwrap_or(u16::MAX);
+        let locals = Arc::new(Locals::new(locals));
 
         let (failed, failed_end) = watch::channel(None);
         let (commands, commands_end) = mpsc::channel(COMMANDS);
@@ -115,13 +119,6 @@ impl Running {
             stop_asked: watch::Sender::new(false),
             stopping: tokio::sync::Mutex::new(false),
         };
-        let named: Vec<Listener> = sip
-            .iter()
-            .map(|(_, advertise)| Listener {
-                transport: Transport::Udp,
-                advertise: advertise.clone(),
-            })
-            .collect();
         let keys = match config.cluster_key.clone() {
             Some(keys) => keys,
             None => drawn_keys()?,
@@ -139,6 +136,7 @@ impl Running {
                 queues,
                 ports: ports.clone(),
                 counters: counters.clone(),
+                locals: locals.clone(),
             };
             let core = ShardConfig {
                 shard,
@@ -436,6 +434,15 @@ fn wire_max(config: &NodeConfig) -> u8 {
         .cluster
         .as_ref()
         .map_or(callring_proto::wire::VERSION, |cluster| cluster.wire_max)
+}
+
+/// What the core is told of a listener.
+fn named(listener: &BoundListener) -> Listener {
+    Listener {
+        transport: Transport::Udp,
+        advertise: listener.advertise.clone(),
+        scope: listener.scope,
+    }
 }
 
 /// One row of sockets per shard, in the order of the listeners.
