@@ -248,8 +248,8 @@ impl NodeHandle {
         self.running.set_draining(draining).await;
     }
 
-    /// Drains: [`NodeHandle::set_draining`], and waits until the node owns no call any more. Without
-    /// another member to hand them to, calls are waited for until they end.
+    /// Drains: [`NodeHandle::set_draining`], and waits until the node owns no call any more.
+    /// Without another member to hand them to, calls are waited for until they end.
     ///
     /// # Errors
     /// [`Undrained`] when `timeout` has passed; the node stays draining.

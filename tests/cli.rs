@@ -188,7 +188,8 @@ impl Drop for Node {
 fn standalone(dir: &Dir, stop_timeout_s: u32, app: &str) -> (Node, SocketAddr, String) {
     let config = dir.path("node.toml");
     let text = format!(
-        "[node]\nstop_timeout_s = {stop_timeout_s}\nshards = 2\n[[sip.listener]]\nlisten = \"udp://127.0.0.1:0\"\n\
+        "[node]\nstop_timeout_s = {stop_timeout_s}\nshards = 2\n\
+         [[sip.listener]]\nlisten = \"udp://127.0.0.1:0\"\n\
          [admin]\nlisten = \"127.0.0.1:0\"\n[app]\nkind = \"answer\"\n{app}\n"
     );
     std::fs::write(&config, text).unwrap();
@@ -251,7 +252,8 @@ fn drain_and_undrain() {
 }
 
 /// A call that nobody can take over: `drain` gives up in time and says what is left, the node goes
-/// on draining, `safe-to-stop` refuses; `leave` waits for the call up to `stop_timeout_s`, then goes.
+/// on draining, `safe-to-stop` refuses; `leave` waits for the call up to `stop_timeout_s`, then
+/// goes.
 #[test]
 fn a_call_without_an_heir_is_waited_for() {
     let dir = Dir::new("leave");
@@ -283,8 +285,8 @@ fn a_call_without_an_heir_is_waited_for() {
     assert_eq!(node.child.wait().unwrap().code(), Some(0));
 }
 
-/// SIGTERM waits for a call that is about to end, and the node ends when it has; a call in set-up is
-/// a remark of `safe-to-stop`, no refusal. A second SIGTERM ends at once.
+/// SIGTERM waits for a call that is left; a second one does not. A call in set-up is a remark of
+/// `safe-to-stop`, no refusal.
 #[test]
 fn sigterm_drains_and_a_second_one_does_not_wait() {
     let dir = Dir::new("term");

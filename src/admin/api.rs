@@ -270,7 +270,8 @@ pub struct RingKey {
     pub proposed: Vec<String>,
 }
 
-/// Answer to `GET` and `POST /v1/drain`, to `POST /v1/undrain` and `/v1/leave`: the asked node alone.
+/// Answer to `GET` and `POST /v1/drain`, to `POST /v1/undrain` and `/v1/leave`: of the asked node
+/// alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Draining {
     /// Its name.

@@ -107,11 +107,9 @@ const COUNTERS: [Figure; 12] = [
         "Calls taken over because membership gave their owner up.",
         |s| s.adopted_total,
     ),
-    (
-        "invited_total",
-        "Calls offered to their heirs.",
-        |s| s.invited_total,
-    ),
+    ("invited_total", "Calls offered to their heirs.", |s| {
+        s.invited_total
+    }),
     (
         "handed_over_total",
         "Calls handed to the heir that was invited.",

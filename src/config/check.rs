@@ -263,15 +263,7 @@ impl Judge {
                 ),
             });
         }
-        for seed in &draft.seeds {
-            if !matches!(host_port(&seed.value), Some((_, Some(_)))) {
-                let text = format!(
-                    "\"{}\" is no seed; a seed is HOST:PORT of another member's cluster address",
-                    seed.value.escape_debug()
-                );
-                self.problems.push(seed.problem(text));
-            }
-        }
+        self.seeds(&draft.seeds);
         Some(Cluster {
             listen: listen?,
             advertise,
@@ -285,6 +277,18 @@ impl Judge {
                 u64::from(wire::VERSION),
             ),
         })
+    }
+
+    fn seeds(&mut self, seeds: &[Given<String>]) {
+        for seed in seeds {
+            if !matches!(host_port(&seed.value), Some((_, Some(_)))) {
+                let text = format!(
+                    "\"{}\" is no seed; a seed is HOST:PORT of another member's cluster address",
+                    seed.value.escape_debug()
+                );
+                self.problems.push(seed.problem(text));
+            }
+        }
     }
 
     fn replication(&mut self, draft: &Draft, clustered: bool) -> Replication {

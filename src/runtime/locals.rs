@@ -1,9 +1,9 @@
-//! Local addresses of listeners that listen on all of them: one number each, so that a flow can say
-//! which one it came to, and whatever leaves by it leaves from there (SIP.md S1.3).
+//! Local addresses of listeners that listen on all of them: one number each, so that a flow can
+//! say which one it came to, and whatever leaves by it leaves from there (SIP.md S1.3).
 //!
-//! A number is the listener's own plus a multiple of how many listeners there are, so the listener is
-//! its remainder. The multiple is drawn from the address: a node that starts again gives an address
-//! the number it had, as a rule. Pure but for the lock; knows no socket.
+//! A number is the listener's own plus a multiple of how many listeners there are, so the listener
+//! is its remainder. The multiple is drawn from the address: a node that starts again gives an
+//! address the number it had, as a rule. Pure but for the lock; knows no socket.
 
 use std::hash::{Hash as _, Hasher as _};
 use std::net::IpAddr;
@@ -61,8 +61,8 @@ impl Locals {
         number.checked_rem(self.listeners).unwrap_or_default()
     }
 
-    /// The address that a number stands for; none for a listener's own, and for one that was given in
-    /// an earlier life and not yet in this one.
+    /// The address that a number stands for; none for a listener's own, and for one that was given
+    /// in an earlier life and not yet in this one.
     pub(super) fn address(&self, number: u16) -> Option<IpAddr> {
         let slot = number.checked_div(self.listeners)?.checked_sub(1)?;
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);

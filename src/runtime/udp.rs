@@ -2,8 +2,9 @@
 //!
 //! May use socket2 and tokio. Knows nothing of what the datagrams say.
 //!
-//! A socket bound to one address sends from there by itself. One bound to every address is told with
-//! each datagram which one it came to, and answers from that (SIP.md S1.3): `pktinfo` and `locals`.
+//! A socket bound to one address sends from there by itself. One bound to every address is told
+//! with each datagram which one it came to, and answers from that (SIP.md S1.3): see `pktinfo` and
+//! `locals`.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -206,8 +207,8 @@ impl SipSocket {
         }
     }
 
-    /// Receives one datagram into `scratch`, if one is there: where it came from, its length, and the
-    /// number of where it came to.
+    /// Receives one datagram into `scratch`, if one is there: where it came from, its length, and
+    /// the number of where it came to.
     pub(crate) fn receive(
         &mut self,
         scratch: &mut [u8],

@@ -18,9 +18,9 @@ pub struct Gauges {
     pub under_replicated: u64,
     /// Owned calls that are not answered yet: nobody else has them.
     pub in_setup: u64,
-    /// Answered calls that would be lost if this member ended just now: owned ones of which no other
-    /// present member has acknowledged all that was told, and copies of an absent owner's calls that
-    /// no other present member is listed for.
+    /// Answered calls that would be lost if this member ended just now: owned ones of which no
+    /// other present member has acknowledged all that was told, and copies of an absent owner's
+    /// calls that no other present member is listed for.
     pub uncovered: u64,
     /// Outputs at the gate.
     pub held: u64,

@@ -23,9 +23,9 @@ async fn answered_from(phone: &UdpSocket, to: SocketAddr, question: &str) -> Soc
     from
 }
 
-/// Goal: an answer comes from the address that was asked, at whichever listener, wildcard or not, and
-/// through whichever shard. Method: two wildcard listeners and one that is not, each asked at several
-/// addresses of loopback, straight and across two shards.
+/// Goal: an answer comes from the address that was asked, at whichever listener, wildcard or not,
+/// and through whichever shard. Method: two wildcard listeners and one that is not, each asked at
+/// several addresses of loopback, straight and across two shards.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_leave_from_where_the_question_came_to() {
     let mut config = config("everywhere");
@@ -49,8 +49,8 @@ async fn answers_leave_from_where_the_question_came_to() {
     node.shutdown().await;
 }
 
-/// Goal: an address that is not here yet is listened on. Method: one of the block for documentation,
-/// which no machine has; an address that is taken is refused as ever.
+/// Goal: an address that is not here yet is listened on. Method: one of the block for
+/// documentation, which no machine has; an address that is taken is refused as ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_to_come_is_listened_on() {
     for ip in ["192.0.2.77", "2001:db8::77"] {
