@@ -239,6 +239,8 @@ pub struct Summary {
     pub handed_over_total: u64,
     /// Changes of replicas carried through.
     pub repaired_total: u64,
+    /// Copies that were not where they should have been, found by comparing.
+    pub gaps_total: u64,
     /// Claims that were turned down.
     pub claims_refused_total: u64,
     /// SIP messages and signals carried to another member's call.

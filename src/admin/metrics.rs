@@ -85,7 +85,7 @@ const GAUGES: [Figure; 7] = [
     ("transactions", "Live SIP transactions.", |s| s.transactions),
 ];
 
-const COUNTERS: [Figure; 12] = [
+const COUNTERS: [Figure; 13] = [
     (
         "degraded_total",
         "Outputs released while no live member held a copy.",
@@ -119,6 +119,11 @@ const COUNTERS: [Figure; 12] = [
         "repaired_total",
         "Changes of replicas carried through.",
         |s| s.repaired_total,
+    ),
+    (
+        "gaps_total",
+        "Copies that were not where they should have been, found by comparing.",
+        |s| s.gaps_total,
     ),
     (
         "relayed_total",

@@ -28,6 +28,7 @@ fn add(sum: &mut Summary, part: &Summary) {
         invited_total,
         handed_over_total,
         repaired_total,
+        gaps_total,
         claims_refused_total,
         relayed_total,
         fenced_total,
@@ -56,6 +57,7 @@ fn add(sum: &mut Summary, part: &Summary) {
     sum.invited_total += invited_total;
     sum.handed_over_total += handed_over_total;
     sum.repaired_total += repaired_total;
+    sum.gaps_total += gaps_total;
     sum.claims_refused_total += claims_refused_total;
     sum.relayed_total += relayed_total;
     sum.fenced_total += fenced_total;

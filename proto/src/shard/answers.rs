@@ -59,6 +59,7 @@ impl Shard {
             invited_total: stats.invited,
             handed_over_total: stats.handed_over,
             repaired_total: stats.repaired,
+            gaps_total: stats.gaps,
             claims_refused_total: stats.claims_refused,
             relayed_total: stats.relayed,
             fenced_total: stats.fenced,

@@ -27,6 +27,7 @@ fn facts() -> Facts {
             invited_total: 21,
             handed_over_total: 23,
             repaired_total: 22,
+            gaps_total: 24,
             claims_refused_total: 8,
             relayed_total: 9,
             fenced_total: 10,
