@@ -14,7 +14,7 @@ pub(crate) mod runtime;
 
 pub use callring_proto as proto;
 pub use node::{
-    AdminService, ClusterConfig, MembershipPreset, Node, NodeConfig, NodeHandle, Pki, SipListener,
-    StartError,
+    AdminService, ClusterConfig, MembershipPreset, Node, NodeConfig, NodeHandle, Pki, Scope,
+    SipListener, StartError, Undrained,
 };
 pub use runtime::{FabricError, FabricStats, FabricTotals, LinkStats, NodeStats};

@@ -16,6 +16,7 @@ use callring_proto::base::ids::{MemberId, NodeId};
 use callring_proto::cluster::policy::Replication;
 use callring_proto::cluster::view::{Role, View};
 use callring_proto::io::{Answer, Ask};
+pub use callring_proto::shard::Scope;
 use callring_proto::sip::locator::SealKeys;
 use tokio::sync::watch;
 
@@ -47,7 +48,7 @@ pub struct NodeConfig {
     pub config_hash: u64,
     /// The application.
     pub app: Arc<dyn AnyApp>,
-    /// How long [`NodeHandle::shutdown`] may take at most.
+    /// How long [`NodeHandle::stop`] waits at most for calls to be handed over.
     pub stop_timeout: Duration,
 }
 
@@ -59,6 +60,8 @@ pub struct SipListener {
     /// `host[:port]` that Contact and Via name. `None`: the bound address, which must then be a
     /// specific one.
     pub advertise: Option<String>,
+    /// How long that address lives.
+    pub scope: Scope,
 }
 
 /// Membership of a cluster.
@@ -145,6 +148,18 @@ pub enum StartError {
     },
 }
 
+/// Calls are left after all the time there was to hand them over. The node is still draining.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, thiserror::Error)]
+#[error("calls left: {calls}, of them not answered: {in_setup}")]
+pub struct Undrained {
+    /// Calls it still owns.
+    pub calls: u64,
+    /// Those of them that are not answered yet.
+    pub in_setup: u64,
+    /// Shards that did not answer, so what they own is not counted.
+    pub shards_mute: usize,
+}
+
 /// A node, before it runs.
 #[derive(Debug)]
 pub struct Node;
@@ -227,9 +242,40 @@ impl NodeHandle {
         self.running.set_admin_service(service);
     }
 
-    /// Tells the members whether this node hands its calls over and takes no new ones.
+    /// Makes this node hand its calls over and take no new ones, or takes that back, and tells the
+    /// members. When this returns, its shards know.
     pub async fn set_draining(&self, draining: bool) {
         self.running.set_draining(draining).await;
+    }
+
+    /// Drains: [`NodeHandle::set_draining`], and waits until the node owns no call any more.
+    /// Without another member to hand them to, calls are waited for until they end.
+    ///
+    /// # Errors
+    /// [`Undrained`] when `timeout` has passed; the node stays draining.
+    pub async fn drain(&self, timeout: Duration) -> Result<(), Undrained> {
+        self.running.drain(timeout).await
+    }
+
+    /// Asks whoever runs the node to end it, as a signal to the process would.
+    pub fn ask_to_stop(&self) {
+        self.running.ask_to_stop();
+    }
+
+    /// Waits until somebody has asked for the node's end by [`NodeHandle::ask_to_stop`].
+    pub async fn stop_asked(&self) {
+        self.running.stop_asked().await;
+    }
+
+    /// Drains for up to the configured `stop_timeout`, then [`NodeHandle::shutdown`].
+    ///
+    /// # Errors
+    /// [`Undrained`] if calls were left: the members take those over that have copies. The node has
+    /// ended all the same.
+    pub async fn stop(&self) -> Result<(), Undrained> {
+        let drained = self.drain(self.running.stop_timeout()).await;
+        self.shutdown().await;
+        drained
     }
 
     /// Tells the members how many calls this node owns, about.
@@ -255,8 +301,8 @@ impl NodeHandle {
         self.running.failed().await
     }
 
-    /// Leaves the cluster, closes links and sockets, joins the threads. Does not drain: see
-    /// [`NodeHandle::set_draining`]. Later calls return at once.
+    /// Leaves the cluster, closes links and sockets, joins the threads, all within a few seconds.
+    /// Does not drain: see [`NodeHandle::stop`]. Later calls return at once.
     pub async fn shutdown(&self) {
         self.running.shutdown().await;
     }

@@ -1,7 +1,8 @@
 //! The binary as a script meets it: exit codes, one line on stderr, the example that its own check
-//! accepts, certificates from nothing, a node's ready line and its end by SIGTERM.
+//! accepts, certificates from nothing, a node's ready line, how it drains, and its end by SIGTERM.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
@@ -56,7 +57,7 @@ impl Drop for Dir {
 /// Wrong usage is 2, refusal and failure are 1, help is 0; a failure says why in one line.
 #[test]
 fn exit_codes() {
-    let cases: [(&[&str], i32); 12] = [
+    let cases: [(&[&str], i32); 15] = [
         (&["--help"], 0),
         (&["--version"], 0),
         (&["node", "--help"], 0),
@@ -69,6 +70,9 @@ fn exit_codes() {
         (&["config", "check", "/nonexistent.toml"], 1),
         (&["status", "--admin", "http://127.0.0.1:1"], 1),
         (&["node", "--sip", "nowhere"], 1),
+        (&["drain", "--timeout", "soon"], 2),
+        (&["drain", "--admin", "http://127.0.0.1:1"], 1),
+        (&["safe-to-stop", "--admin", "http://127.0.0.1:1"], 1),
     ];
     for (args, code) in cases {
         let output = run(args);
@@ -178,6 +182,133 @@ impl Drop for Node {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A standalone node on loopback with these settings, and its SIP and admin addresses.
+fn standalone(dir: &Dir, stop_timeout_s: u32, app: &str) -> (Node, SocketAddr, String) {
+    let config = dir.path("node.toml");
+    let text = format!(
+        "[node]\nstop_timeout_s = {stop_timeout_s}\nshards = 2\n\
+         [[sip.listener]]\nlisten = \"udp://127.0.0.1:0\"\n\
+         [admin]\nlisten = \"127.0.0.1:0\"\n[app]\nkind = \"answer\"\n{app}\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let node = Node::start(&["node", "--config", &config, "--log-level", "warn"]);
+    let line = node.line();
+    let field = |name: &str| {
+        let field = line.split(' ').find_map(|field| field.strip_prefix(name));
+        field.unwrap_or_else(|| panic!("{line}")).to_owned()
+    };
+    let sip = field("sip=udp://").parse().unwrap();
+    let admin = field("admin=");
+    (node, sip, admin)
+}
+
+/// An INVITE from a new socket; returns when an answer with this status has come.
+fn call(sip: SocketAddr, status: &str) -> UdpSocket {
+    let phone = UdpSocket::bind("127.0.0.1:0").unwrap();
+    phone
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let at = phone.local_addr().unwrap();
+    let invite = format!(
+        "INVITE sip:bob@{sip} SIP/2.0\r\nVia: SIP/2.0/UDP {at};branch=z9hG4bK{0}\r\n\
+         From: <sip:alice@{at}>;tag=1\r\nTo: <sip:bob@{sip}>\r\nCall-ID: {0}@{at}\r\n\
+         CSeq: 1 INVITE\r\nContact: <sip:alice@{at}>\r\nMax-Forwards: 70\r\n\
+         Content-Length: 0\r\n\r\n",
+        at.port()
+    );
+    phone.send_to(invite.as_bytes(), sip).unwrap();
+    let mut buffer = [0; 4_096];
+    loop {
+        let length = phone.recv(&mut buffer).unwrap();
+        let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        if text.starts_with(&format!("SIP/2.0 {status}")) {
+            return phone;
+        }
+    }
+}
+
+/// A node without calls drains at once, and takes calls again; both may be said twice.
+#[test]
+fn drain_and_undrain() {
+    let dir = Dir::new("drain");
+    let (_node, _, admin) = standalone(&dir, 1, "");
+    for _ in 0..2 {
+        let drained = run(&["drain", "--timeout", "0", "--admin", &admin]);
+        assert_eq!(drained.status.code(), Some(0), "{}", stderr(&drained));
+        assert_eq!(stdout(&drained), "standalone drained: it owns no calls\n");
+        assert_eq!(stderr(&drained), "");
+    }
+    let members = run(&["members", "--json", "--admin", &admin]);
+    let members: serde_json::Value = serde_json::from_slice(&members.stdout).unwrap();
+    assert_eq!(members[0]["draining"], true);
+    for _ in 0..2 {
+        let back = run(&["undrain", "--json", "--admin", &admin]);
+        assert_eq!(back.status.code(), Some(0), "{}", stderr(&back));
+        let back: serde_json::Value = serde_json::from_slice(&back.stdout).unwrap();
+        assert_eq!(back["draining"], false);
+    }
+}
+
+/// A call that nobody can take over: `drain` gives up in time and says what is left, the node goes
+/// on draining, `safe-to-stop` refuses; `leave` waits for the call up to `stop_timeout_s`, then
+/// goes.
+#[test]
+fn a_call_without_an_heir_is_waited_for() {
+    let dir = Dir::new("leave");
+    let (mut node, sip, admin) = standalone(&dir, 1, "");
+    let safe = run(&["safe-to-stop", "--admin", &admin]);
+    assert_eq!(safe.status.code(), Some(0), "{}", stderr(&safe));
+    let _phone = call(sip, "200");
+    let safe = run(&["safe-to-stop", "--admin", &admin]);
+    assert_eq!(safe.status.code(), Some(1));
+    assert_eq!(
+        stderr(&safe),
+        "callring: not safe: standalone: this node is standalone: 1 call would end with it\n"
+    );
+    let drained = run(&["drain", "--timeout", "0", "--json", "--admin", &admin]);
+    assert_eq!(drained.status.code(), Some(1));
+    let state: serde_json::Value = serde_json::from_slice(&drained.stdout).unwrap();
+    assert_eq!(
+        (&state["draining"], &state["calls_owned"]),
+        (&true.into(), &1.into())
+    );
+    assert_eq!(
+        stderr(&drained),
+        "standalone: 1 call left\ncallring: standalone: 1 call left after 0 s; it goes on draining \
+         (`callring undrain` takes it back)\n"
+    );
+    let left = run(&["leave", "--admin", &admin]);
+    assert_eq!(left.status.code(), Some(0), "{}", stderr(&left));
+    assert_eq!(stdout(&left), "standalone has left\n");
+    assert_eq!(node.child.wait().unwrap().code(), Some(0));
+}
+
+/// SIGTERM waits for a call that is left; a second one does not. A call in set-up is a remark of
+/// `safe-to-stop`, no refusal.
+#[test]
+fn sigterm_drains_and_a_second_one_does_not_wait() {
+    let dir = Dir::new("term");
+    let (mut node, sip, admin) = standalone(&dir, 600, "ring_ms = 60000");
+    let _phone = call(sip, "180");
+    let safe = run(&["safe-to-stop", "--json", "--admin", &admin]);
+    assert_eq!(safe.status.code(), Some(0), "{}", stderr(&safe));
+    let answer: serde_json::Value = serde_json::from_slice(&safe.stdout).unwrap();
+    assert_eq!(answer["notes"][0], "1 call in set-up would be dropped");
+    let pid = node.child.id().to_string();
+    let term = || assert!(Command::new("kill").arg(&pid).status().unwrap().success());
+    term();
+    // It is draining, and there to be asked.
+    loop {
+        let members = run(&["members", "--json", "--admin", &admin]);
+        let members: serde_json::Value = serde_json::from_slice(&members.stdout).unwrap();
+        if members[0]["draining"] == true {
+            break;
+        }
+    }
+    term();
+    assert_eq!(node.child.wait().unwrap().code(), Some(1));
 }
 
 /// A standalone node says where it really listens, answers there, and ends well by SIGTERM.

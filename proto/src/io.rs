@@ -206,8 +206,10 @@ pub struct CallDetail {
     pub record_bytes: usize,
 }
 
-/// A shard's counters (rising) and gauges (present values).
+/// A shard's counters (rising) and gauges (present values). A member of another version may not
+/// count all of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Summary {
     /// Gauge: calls owned, tombstones not counted.
     pub calls_owned: u64,
@@ -215,6 +217,10 @@ pub struct Summary {
     pub calls_replica: u64,
     /// Gauge: owned calls with fewer live copies than the policy asks for.
     pub under_replicated: u64,
+    /// Gauge: owned calls that are not answered yet.
+    pub in_setup: u64,
+    /// Gauge: answered calls of which no other live member has the latest state.
+    pub uncovered: u64,
     /// Gauge: outputs waiting for replicas.
     pub held: u64,
     /// Gauge: live transactions.
@@ -223,6 +229,18 @@ pub struct Summary {
     pub degraded_total: u64,
     /// Calls taken over from a silent owner.
     pub takeovers_total: u64,
+    /// Claims begun.
+    pub claimed_total: u64,
+    /// Calls taken over because membership gave their owner up, asked for by nobody.
+    pub adopted_total: u64,
+    /// Calls offered to their heirs.
+    pub invited_total: u64,
+    /// Calls handed to the heir that was invited.
+    pub handed_over_total: u64,
+    /// Changes of replicas carried through.
+    pub repaired_total: u64,
+    /// Copies that were not where they should have been, found by comparing.
+    pub gaps_total: u64,
     /// Claims that were turned down.
     pub claims_refused_total: u64,
     /// SIP messages and signals carried to another member's call.
@@ -252,7 +270,7 @@ pub struct Summary {
 }
 
 /// A histogram of whole numbers with fixed bounds.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Histogram {
     /// Upper bounds, rising.
     pub bounds: Vec<u64>,

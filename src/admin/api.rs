@@ -3,6 +3,7 @@
 //!
 //! Plain data. Knows nothing of HTTP, nodes or shards.
 
+use callring_proto::io::Histogram;
 use serde::{Deserialize, Serialize};
 
 /// How the cluster is, in one word.
@@ -46,16 +47,36 @@ pub struct Status {
     pub calls_owned: u64,
     /// Copies held for other owners.
     pub calls_replica: u64,
+    /// Owned calls that are not answered yet.
+    pub in_setup: u64,
     /// Owned calls with fewer live copies than configured.
     pub under_replicated: u64,
+    /// Answered calls of which only one live member has the latest state.
+    pub uncovered: u64,
     /// SIP messages that left while no live member had a copy.
     pub degraded: u64,
     /// Calls taken over from silent owners.
     pub takeovers: u64,
+    /// Claims begun.
+    pub claimed: u64,
+    /// Calls taken over because membership gave their owner up.
+    pub adopted: u64,
+    /// Calls offered to their heirs.
+    pub invited: u64,
+    /// Calls handed to the heir that was invited.
+    pub handed_over: u64,
+    /// Changes of replicas carried through.
+    pub repaired: u64,
     /// Messages carried to another member's call.
     pub relayed: u64,
     /// Times a member met a newer owner and yielded.
     pub fenced: u64,
+    /// Microseconds that outputs waited for replicas.
+    pub gate_hold_us: Histogram,
+    /// Microseconds from the first message for an orphaned call to its first output.
+    pub takeover_us: Histogram,
+    /// Records per batch sent to a replica.
+    pub batch_records: Histogram,
     /// In one word.
     pub verdict: Verdict,
     /// What to look at, most urgent first.
@@ -247,6 +268,37 @@ pub struct RingKey {
     pub key: String,
     /// Whom the ring proposes, first to last. The call's record may name others: `callring call`.
     pub proposed: Vec<String>,
+}
+
+/// Answer to `GET` and `POST /v1/drain`, to `POST /v1/undrain` and `/v1/leave`: of the asked node
+/// alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Draining {
+    /// Its name.
+    pub name: String,
+    /// It hands its calls over and takes no new ones.
+    pub draining: bool,
+    /// Calls it still owns.
+    pub calls_owned: u64,
+    /// Those of them that are not answered yet.
+    pub in_setup: u64,
+    /// Shards that did not answer, so what they own is not counted.
+    pub shards_mute: usize,
+    /// How long it hands calls over at most when it is told to leave, seconds.
+    pub stop_timeout_s: u64,
+}
+
+/// Answer to `GET /v1/safe-to-stop`: the asked node alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SafeToStop {
+    /// Its name.
+    pub name: String,
+    /// Whether its end just now, however sudden, would lose no answered call.
+    pub safe: bool,
+    /// Why, in one line.
+    pub reason: String,
+    /// What would happen besides.
+    pub notes: Vec<String>,
 }
 
 /// Answer to a request that is refused or failed.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use callring_proto::base::ids::{CallId, NodeId};
@@ -11,12 +11,13 @@ use callring_proto::cluster::view::{MemberState, Role, View};
 use callring_proto::io::{Answer, Ask, CallDetail, CallFilter, CallSummary};
 
 use super::api::{
-    Call, CallAnswer, CallsAnswer, Copy, Member, MembersAnswer, RingAnswer, RingKey, Share, State,
-    Status, StatusAnswer,
+    Call, CallAnswer, CallsAnswer, Copy, Draining, Member, MembersAnswer, RingAnswer, RingKey,
+    SafeToStop, Share, State, Status, StatusAnswer,
 };
 use super::door::Door;
 use super::gather::{Gather, Question, Replies, Reply};
 use super::metrics::Facts;
+use super::safety::{self, Holdings};
 use super::total::total;
 use super::verdict::{Evidence, judge};
 use crate::node::{AdminService, NodeHandle};
@@ -37,6 +38,8 @@ pub struct About {
     pub shards: usize,
     /// Version of the program.
     pub version: String,
+    /// How long the node hands calls over at most when it is told to leave.
+    pub stop_timeout: Duration,
 }
 
 /// Answers questions about a node and its cluster.
@@ -92,6 +95,7 @@ impl Desk {
             shards_mute: own.shards_mute,
             copies: self.about.copies,
             under_replicated: sum.under_replicated,
+            uncovered: sum.uncovered,
             degraded: sum.degraded_total,
         });
         let in_state = |wanted: &[State]| {
@@ -109,11 +113,21 @@ impl Desk {
                 view_epoch: view.epoch,
                 calls_owned: sum.calls_owned,
                 calls_replica: sum.calls_replica,
+                in_setup: sum.in_setup,
                 under_replicated: sum.under_replicated,
+                uncovered: sum.uncovered,
                 degraded: sum.degraded_total,
                 takeovers: sum.takeovers_total,
+                claimed: sum.claimed_total,
+                adopted: sum.adopted_total,
+                invited: sum.invited_total,
+                handed_over: sum.handed_over_total,
+                repaired: sum.repaired_total,
                 relayed: sum.relayed_total,
                 fenced: sum.fenced_total,
+                gate_hold_us: sum.gate_hold,
+                takeover_us: sum.takeover,
+                batch_records: sum.batch_records,
                 verdict,
                 advice,
             },
@@ -261,6 +275,54 @@ impl Desk {
         taken.unwrap_or_else(|| Err("the node's shard did not answer".into()))
     }
 
+    /// Makes this node hand its calls over and take no new ones, or takes that back. Does not wait
+    /// for what follows.
+    pub async fn set_draining(&self, draining: bool) -> Draining {
+        self.gather.door.set_draining(draining).await;
+        self.drain_state().await
+    }
+
+    /// How far this node is with handing its calls over.
+    pub async fn drain_state(&self) -> Draining {
+        let view = self.gather.door.view();
+        let own = self.gather.own().await;
+        Draining {
+            name: view.name(view.me.node).to_string(),
+            draining: self.draining(),
+            calls_owned: own.summary.calls_owned,
+            in_setup: own.summary.in_setup,
+            shards_mute: own.shards_mute,
+            stop_timeout_s: self.about.stop_timeout.as_secs(),
+        }
+    }
+
+    /// Asks whoever runs this node to hand its calls over and end it.
+    pub async fn leave(&self) -> Draining {
+        let state = self.drain_state().await;
+        self.gather.door.ask_to_stop();
+        state
+    }
+
+    /// Whether this node's end just now would lose an answered call.
+    pub async fn safe_to_stop(&self) -> SafeToStop {
+        let view = self.gather.door.view();
+        let own = self.gather.own().await;
+        let (safe, reason, notes) = safety::judge(&Holdings {
+            clustered: !self.about.cluster.is_empty(),
+            others: view.live().filter(|one| one.id != view.me).count(),
+            shards_mute: own.shards_mute,
+            owned: own.summary.calls_owned,
+            in_setup: own.summary.in_setup,
+            uncovered: own.summary.uncovered,
+        });
+        SafeToStop {
+            name: view.name(view.me.node).to_string(),
+            safe,
+            reason,
+            notes,
+        }
+    }
+
     /// What `/metrics` shows: this node alone.
     pub(crate) async fn facts(&self) -> Facts {
         let view = self.gather.door.view();
@@ -276,6 +338,7 @@ impl Desk {
             version: self.about.version.clone(),
             uptime_s: self.started.elapsed().as_secs(),
             shards_mute: own.shards_mute,
+            draining: self.draining(),
             members: states.map(|state| (state, count(state))).into(),
             silent: names(&view, own.summary.silent.iter().map(|member| member.node)),
             rtt_us: fabric
@@ -374,5 +437,7 @@ fn state_of(state: MemberState) -> State {
     }
 }
 
+#[cfg(test)]
+mod fake;
 #[cfg(test)]
 mod tests;

@@ -20,6 +20,10 @@ pub(crate) trait Door: Send + Sync + 'static {
     async fn ask(&self, request: Ask) -> Vec<Answer>;
     /// Asks another member's desk. The error is for the log.
     async fn ask_member(&self, node: NodeId, request: Bytes) -> Result<Bytes, String>;
+    /// Makes the node hand its calls over, or stop doing so.
+    async fn set_draining(&self, draining: bool);
+    /// Asks whoever runs the node to end it.
+    fn ask_to_stop(&self);
     /// What the fabric counts.
     fn fabric_stats(&self) -> FabricStats;
     /// What the shards' threads count.
@@ -40,6 +44,14 @@ impl Door for NodeHandle {
         Self::ask_member(self, node, request)
             .await
             .map_err(|error| error.to_string())
+    }
+
+    async fn set_draining(&self, draining: bool) {
+        Self::set_draining(self, draining).await;
+    }
+
+    fn ask_to_stop(&self) {
+        Self::ask_to_stop(self);
     }
 
     fn fabric_stats(&self) -> FabricStats {

@@ -22,6 +22,8 @@ pub(crate) struct Facts {
     pub(crate) summary: Summary,
     /// Shards that did not answer.
     pub(crate) shards_mute: usize,
+    /// This node hands its calls over and takes no new ones.
+    pub(crate) draining: bool,
     /// Members by state, this node included.
     pub(crate) members: Vec<(State, u64)>,
     /// Names of members found silent just now.
@@ -43,80 +45,116 @@ pub(crate) fn render(facts: &Facts) -> String {
     text.sample("uptime_seconds", &[], facts.uptime_s);
     text.gauge("shards_mute", "Shards that did not answer just now.");
     text.sample("shards_mute", &[], facts.shards_mute);
+    text.gauge(
+        "draining",
+        "1 while this node hands its calls over and takes no new ones.",
+    );
+    text.sample("draining", &[], u8::from(facts.draining));
     render_summary(&mut text, &facts.summary);
     render_members(&mut text, facts);
     render_shell(&mut text, facts);
     text.0
 }
 
+/// A number of a summary: its name, what it means, where it is.
+type Figure = (&'static str, &'static str, fn(&Summary) -> u64);
+
+const GAUGES: [Figure; 7] = [
+    ("calls_owned", "Calls this node owns.", |s| s.calls_owned),
+    ("calls_replica", "Copies held for other owners.", |s| {
+        s.calls_replica
+    }),
+    (
+        "calls_under_replicated",
+        "Owned calls with fewer live copies than configured.",
+        |s| s.under_replicated,
+    ),
+    (
+        "calls_in_setup",
+        "Owned calls that are not answered yet.",
+        |s| s.in_setup,
+    ),
+    (
+        "calls_uncovered",
+        "Answered calls of which no other live member has the latest state.",
+        |s| s.uncovered,
+    ),
+    ("outputs_held", "Outputs that wait for replicas.", |s| {
+        s.held
+    }),
+    ("transactions", "Live SIP transactions.", |s| s.transactions),
+];
+
+const COUNTERS: [Figure; 13] = [
+    (
+        "degraded_total",
+        "Outputs released while no live member held a copy.",
+        |s| s.degraded_total,
+    ),
+    (
+        "takeovers_total",
+        "Calls taken over from a silent owner.",
+        |s| s.takeovers_total,
+    ),
+    ("claimed_total", "Claims begun.", |s| s.claimed_total),
+    (
+        "claims_refused_total",
+        "Claims that were turned down.",
+        |s| s.claims_refused_total,
+    ),
+    (
+        "adopted_total",
+        "Calls taken over because membership gave their owner up.",
+        |s| s.adopted_total,
+    ),
+    ("invited_total", "Calls offered to their heirs.", |s| {
+        s.invited_total
+    }),
+    (
+        "handed_over_total",
+        "Calls handed to the heir that was invited.",
+        |s| s.handed_over_total,
+    ),
+    (
+        "repaired_total",
+        "Changes of replicas carried through.",
+        |s| s.repaired_total,
+    ),
+    (
+        "gaps_total",
+        "Copies that were not where they should have been, found by comparing.",
+        |s| s.gaps_total,
+    ),
+    (
+        "relayed_total",
+        "SIP messages and signals carried to another member's call.",
+        |s| s.relayed_total,
+    ),
+    (
+        "fenced_total",
+        "Times this node met a newer owner and yielded.",
+        |s| s.fenced_total,
+    ),
+    (
+        "frames_bad_total",
+        "Frames that could not be decoded.",
+        |s| s.frames_bad_total,
+    ),
+    (
+        "gate_released_total",
+        "Outputs released by the gate.",
+        |s| s.gate_released_total,
+    ),
+];
+
 fn render_summary(text: &mut Text, summary: &Summary) {
-    let gauges = [
-        ("calls_owned", "Calls this node owns.", summary.calls_owned),
-        (
-            "calls_replica",
-            "Copies held for other owners.",
-            summary.calls_replica,
-        ),
-        (
-            "calls_under_replicated",
-            "Owned calls with fewer live copies than configured.",
-            summary.under_replicated,
-        ),
-        (
-            "outputs_held",
-            "Outputs that wait for replicas.",
-            summary.held,
-        ),
-        (
-            "transactions",
-            "Live SIP transactions.",
-            summary.transactions,
-        ),
-    ];
-    for (name, help, value) in gauges {
+    for (name, help, value) in GAUGES {
         text.gauge(name, help);
-        text.sample(name, &[], value);
+        text.sample(name, &[], value(summary));
     }
-    let counters = [
-        (
-            "degraded_total",
-            "Outputs released while no live member held a copy.",
-            summary.degraded_total,
-        ),
-        (
-            "takeovers_total",
-            "Calls taken over from a silent owner.",
-            summary.takeovers_total,
-        ),
-        (
-            "claims_refused_total",
-            "Claims that were turned down.",
-            summary.claims_refused_total,
-        ),
-        (
-            "relayed_total",
-            "SIP messages and signals carried to another member's call.",
-            summary.relayed_total,
-        ),
-        (
-            "fenced_total",
-            "Times this node met a newer owner and yielded.",
-            summary.fenced_total,
-        ),
-        (
-            "frames_bad_total",
-            "Frames that could not be decoded.",
-            summary.frames_bad_total,
-        ),
-        (
-            "gate_released_total",
-            "Outputs released by the gate.",
-            summary.gate_released_total,
-        ),
-    ];
-    for (name, help, value) in counters {
+    for (name, help, value) in COUNTERS {
         text.counter(name, help);
-        text.sample(name, &[], value);
+        text.sample(name, &[], value(summary));
     }
     text.histogram(
         "gate_hold_seconds",

@@ -8,9 +8,10 @@
 //! | `door` | what they need of a node |
 //! | `server` | HTTP on loopback |
 //! | `client` | HTTP towards it |
-//! | `metrics`, `verdict`, `total` | pure: counters to text, facts to a judgement, sums |
+//! | `metrics`, `verdict`, `safety`, `total` | pure: counters to text, facts to a judgement, sums |
 //!
-//! Reads what nodes count and brings signals to calls; decides nothing about calls or membership.
+//! Reads what nodes count, brings signals to calls, tells a node to drain or leave; decides nothing
+//! about calls or membership.
 //! Does not read configuration or environment.
 
 pub mod api;
@@ -19,6 +20,7 @@ mod desk;
 mod door;
 mod gather;
 mod metrics;
+mod safety;
 mod server;
 mod total;
 mod verdict;

@@ -49,6 +49,10 @@ pub(crate) fn router(desk: Desk) -> Router {
         .route("/metrics", get(metrics_text))
         .route("/v1/status", get(status))
         .route("/v1/members", get(members))
+        .route("/v1/drain", get(drain_state).post(drain))
+        .route("/v1/undrain", post(undrain))
+        .route("/v1/leave", post(leave))
+        .route("/v1/safe-to-stop", get(safe_to_stop))
         .route("/v1/ring", get(ring))
         .route("/v1/calls", get(calls))
         .route("/v1/calls/{key}", get(call))
@@ -151,6 +155,26 @@ async fn status(State(desk): State<Desk>) -> Response {
 
 async fn members(State(desk): State<Desk>) -> Response {
     Json(desk.members().await).into_response()
+}
+
+async fn drain_state(State(desk): State<Desk>) -> Response {
+    Json(desk.drain_state().await).into_response()
+}
+
+async fn drain(State(desk): State<Desk>) -> Response {
+    Json(desk.set_draining(true).await).into_response()
+}
+
+async fn undrain(State(desk): State<Desk>) -> Response {
+    Json(desk.set_draining(false).await).into_response()
+}
+
+async fn leave(State(desk): State<Desk>) -> Response {
+    Json(desk.leave().await).into_response()
+}
+
+async fn safe_to_stop(State(desk): State<Desk>) -> Response {
+    Json(desk.safe_to_stop().await).into_response()
 }
 
 /// The parameters of a request's query.

@@ -17,10 +17,18 @@ fn add(sum: &mut Summary, part: &Summary) {
         calls_owned,
         calls_replica,
         under_replicated,
+        in_setup,
+        uncovered,
         held,
         transactions,
         degraded_total,
         takeovers_total,
+        claimed_total,
+        adopted_total,
+        invited_total,
+        handed_over_total,
+        repaired_total,
+        gaps_total,
         claims_refused_total,
         relayed_total,
         fenced_total,
@@ -38,10 +46,18 @@ fn add(sum: &mut Summary, part: &Summary) {
     sum.calls_owned += calls_owned;
     sum.calls_replica += calls_replica;
     sum.under_replicated += under_replicated;
+    sum.in_setup += in_setup;
+    sum.uncovered += uncovered;
     sum.held += held;
     sum.transactions += transactions;
     sum.degraded_total += degraded_total;
     sum.takeovers_total += takeovers_total;
+    sum.claimed_total += claimed_total;
+    sum.adopted_total += adopted_total;
+    sum.invited_total += invited_total;
+    sum.handed_over_total += handed_over_total;
+    sum.repaired_total += repaired_total;
+    sum.gaps_total += gaps_total;
     sum.claims_refused_total += claims_refused_total;
     sum.relayed_total += relayed_total;
     sum.fenced_total += fenced_total;

@@ -21,6 +21,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) copies: usize,
     /// Owned calls with fewer copies, over all members.
     pub(crate) under_replicated: u64,
+    /// Answered calls that only one live member has, over all members.
+    pub(crate) uncovered: u64,
     /// Messages that left without a copy, over all members.
     pub(crate) degraded: u64,
 }
@@ -40,6 +42,7 @@ pub(crate) fn judge(evidence: &Evidence<'_>) -> (Verdict, Vec<String>) {
     }
     if evidence.clustered {
         judge_members(evidence, &mut find);
+        judge_draining(evidence, &mut find);
         judge_copies(evidence, &mut find);
         judge_likeness(evidence, &mut find);
     } else {
@@ -71,7 +74,7 @@ fn judge_members(evidence: &Evidence<'_>, find: &mut impl FnMut(Verdict, String)
         find(
             Verdict::Degraded,
             format!(
-                "{names}: down; start again, or leave it if it is gone for good: its calls are taken over as they are needed"
+                "{names}: down; start again, or leave it if it is gone for good: its calls are taken over"
             ),
         );
     }
@@ -104,16 +107,39 @@ fn judge_members(evidence: &Evidence<'_>, find: &mut impl FnMut(Verdict, String)
     }
 }
 
+fn judge_draining(evidence: &Evidence<'_>, find: &mut impl FnMut(Verdict, String)) {
+    let draining = |member: &&Member| is_live(member) && member.draining;
+    for member in evidence.members.iter().filter(draining) {
+        let (name, calls) = (&member.name, member.calls_owned);
+        let left = calls.map_or_else(String::new, |calls| {
+            format!(" ({} left)", counted(calls, "call", "calls"))
+        });
+        find(
+            Verdict::Ok,
+            format!(
+                "{name}: draining{left}, takes no new calls and no copies; `callring undrain` \
+                 there takes it back"
+            ),
+        );
+    }
+}
+
 fn judge_copies(evidence: &Evidence<'_>, find: &mut impl FnMut(Verdict, String)) {
-    let holders = evidence
-        .members
-        .iter()
-        .filter(|member| is_live(member) && member.role == "member" && member.weight > 0)
-        .count();
+    let may_hold = |member: &&Member| {
+        is_live(member) && !member.draining && member.role == "member" && member.weight > 0
+    };
+    let holders = evidence.members.iter().filter(may_hold).count();
+    let live = evidence.members.iter().filter(|member| is_live(member));
     if holders <= 1 && evidence.copies > 1 {
+        let why = match live.count() {
+            0 | 1 => "no other member lives",
+            _ => "no other member takes copies",
+        };
         find(
             Verdict::Critical,
-            "no other member lives: new calls have no copies and end with this node; start another member".into(),
+            format!(
+                "{why}: new calls have no copies and end with their node; start another member"
+            ),
         );
     } else if holders < evidence.copies {
         let copies = evidence.copies;
@@ -130,6 +156,15 @@ fn judge_copies(evidence: &Evidence<'_>, find: &mut impl FnMut(Verdict, String))
             Verdict::Degraded,
             format!(
                 "{calls} fewer live copies than configured; wait for the repair before stopping another member"
+            ),
+        );
+    }
+    if evidence.uncovered > 0 {
+        let calls = counted(evidence.uncovered, "call lies", "calls lie");
+        find(
+            Verdict::Degraded,
+            format!(
+                "{calls} with one live member only; ask `callring safe-to-stop` before stopping one"
             ),
         );
     }
@@ -186,7 +221,8 @@ fn is_live(member: &Member) -> bool {
     matches!(member.state, State::Alive | State::Suspect)
 }
 
-fn counted(count: impl TryInto<u64>, one: &str, many: &str) -> String {
+/// A number and what it counts.
+pub(crate) fn counted(count: impl TryInto<u64>, one: &str, many: &str) -> String {
     let count = count.try_into().unwrap_or(u64::MAX);
     format!("{count} {}", if count == 1 { one } else { many })
 }
@@ -338,6 +374,50 @@ mod tests {
                 ),
             }
         }
+    }
+
+    /// Draining is said and no fault by itself, unless it leaves nobody to hold copies; calls that
+    /// lie in one place only are one.
+    #[test]
+    fn draining_and_uncovered() {
+        let draining = |mut member: Member| {
+            (member.draining, member.calls_owned) = (true, Some(1));
+            member
+        };
+        let alive = |name| member(name, State::Alive);
+        let three = [alive("a"), alive("b"), draining(alive("c"))];
+        let two = [alive("a"), draining(alive("c"))];
+        let evidence = Evidence {
+            me: "a",
+            clustered: true,
+            members: &three,
+            copies: 2,
+            ..Evidence::default()
+        };
+        let (verdict, advice) = judge(&evidence);
+        assert_eq!(verdict, Verdict::Ok);
+        assert!(
+            advice[0].starts_with("c: draining (1 call left)"),
+            "{advice:?}"
+        );
+        let (verdict, advice) = judge(&Evidence {
+            uncovered: 2,
+            ..evidence.clone()
+        });
+        assert_eq!(verdict, Verdict::Degraded);
+        assert!(
+            advice[0].starts_with("2 calls lie with one live"),
+            "{advice:?}"
+        );
+        let (verdict, advice) = judge(&Evidence {
+            members: &two,
+            ..evidence
+        });
+        assert_eq!(verdict, Verdict::Critical);
+        assert!(
+            advice[0].starts_with("no other member takes copies"),
+            "{advice:?}"
+        );
     }
 
     /// Several findings: the worst decides and comes first.

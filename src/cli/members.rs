@@ -1,6 +1,6 @@
 //! `callring members`: who is in the cluster, as the asked member sees it.
 
-use callring::admin::api::{Member, MembersAnswer};
+use callring::admin::api::{Member, MembersAnswer, State};
 use callring::config::Env;
 
 use super::table::{Table, micros};
@@ -26,9 +26,9 @@ fn render(members: &[Member]) -> String {
         let state = member.state.as_str();
         table.row([
             member.name.clone(),
-            match member.draining {
-                true => format!("{state},draining"),
-                false => state.to_owned(),
+            match (member.draining, member.state) {
+                (true, State::Alive | State::Suspect) => format!("{state},draining"),
+                _ => state.to_owned(),
             },
             member.role.clone(),
             member.zone.clone(),

@@ -5,11 +5,13 @@
 mod call;
 mod calls;
 mod config;
+mod drain;
 mod members;
 mod node;
 pub(crate) mod output;
 mod pki;
 mod ring;
+mod safe_to_stop;
 mod signal;
 mod status;
 mod table;
@@ -61,6 +63,14 @@ enum Command {
     Hangup(signal::HangupArgs),
     /// Bring a signal to a call's application, wherever it is owned
     Signal(signal::SignalArgs),
+    /// Make a node hand its calls over, and wait until it owns none
+    Drain(drain::DrainArgs),
+    /// Let a draining node take calls again
+    Undrain(Query),
+    /// Make a node hand its calls over, leave the cluster and end
+    Leave(Query),
+    /// Say whether a node can be stopped, even killed, without losing an answered call
+    SafeToStop(Query),
     /// Start a cluster here, kill a node under calls, and watch the calls go on
     Demo(callring::demo::DemoArgs),
     /// Check a configuration, or print an example
@@ -101,6 +111,10 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Call(args) => call::run(&args, &env),
         Command::Hangup(args) => signal::hangup(&args, &env),
         Command::Signal(args) => signal::signal(&args, &env),
+        Command::Drain(args) => drain::drain(&args, &env),
+        Command::Undrain(query) => drain::undrain(&query, &env),
+        Command::Leave(query) => drain::leave(&query, &env),
+        Command::SafeToStop(query) => safe_to_stop::run(&query, &env),
         Command::Demo(args) => return callring::demo::run(&args),
         Command::Config(command) => config::run(&command),
     };

@@ -59,6 +59,12 @@ pub(super) struct NodeArgs {
     /// Threads that run calls [default: one per core]
     #[arg(long, value_name = "N")]
     shards: Option<u16>,
+    /// How patient membership is: local, lan or wan
+    #[arg(long, value_name = "PRESET")]
+    membership: Option<String>,
+    /// Highest wire version to speak, while members of an earlier release are in the cluster
+    #[arg(long, value_name = "V")]
+    wire_max: Option<u8>,
     /// error, warn, info, debug, trace, or target=level,.. [env: CALLRING_LOG] [default: info]
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
@@ -103,6 +109,8 @@ fn load(args: &NodeArgs, env: &Env) -> Result<Config, Failure> {
         zone: args.zone.clone(),
         app: args.app.clone(),
         shards: args.shards,
+        membership: args.membership.clone(),
+        wire_max: args.wire_max,
     };
     Config::load(file.zip(text.as_deref()), env, &flags)
         .map_err(|problems| Failure(problems.to_string()))
@@ -157,6 +165,7 @@ async fn live(config: Config, identity: Option<Identity>) -> Outcome {
         copies: config.replication.copies,
         shards: usize::from(node_config.shards),
         version: env!("CARGO_PKG_VERSION").into(),
+        stop_timeout: config.stop_timeout,
     };
     let node = tokio::select! {
         started = Node::start(node_config) => started.map_err(|error| Failure(error.to_string()))?,
@@ -167,19 +176,26 @@ async fn live(config: Config, identity: Option<Identity>) -> Outcome {
     let serving = tokio::spawn(serve(admin, desk, ended(stopped)));
     output::result(&ready_line(&node, admin_address))?;
 
-    stop.wait().await;
-    info!("stopping; a second signal stops at once");
-    drop(stopping);
+    tokio::select! {
+        () = stop.wait() => {}
+        () = node.stop_asked() => {}
+    }
+    let limit_s = config.stop_timeout.as_secs();
+    info!(
+        limit_s,
+        "handing calls over, then leaving; a second signal stops at once"
+    );
+    // The admin interface answers to the end, for whoever watches it.
     let end = async {
-        node.shutdown().await;
+        if let Err(left) = node.stop().await {
+            warn!("{left}; the members take over what they have copies of");
+        }
+        drop(stopping);
         // A client that keeps its connection open is not waited for.
         serving.abort();
     };
     tokio::select! {
         () = end => Ok(()),
-        () = tokio::time::sleep(config.stop_timeout) => {
-            Err(Failure(format!("not stopped within {} s", config.stop_timeout.as_secs())))
-        }
         () = stop.wait() => Err(Failure("stopped at once by a second signal".into())),
     }
 }

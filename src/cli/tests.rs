@@ -10,8 +10,8 @@ fn commands_and_flags_are_the_promised_ones() {
     let promised = [
         (
             "node",
-            "admin-listen app cluster-advertise cluster-listen config log-format log-level name pki \
-             role seed shards sip zone",
+            "admin-listen app cluster-advertise cluster-listen config log-format log-level \
+             membership name pki role seed shards sip wire-max zone",
         ),
         ("pki init", "cluster dir"),
         ("pki issue", "dir name san"),
@@ -22,6 +22,10 @@ fn commands_and_flags_are_the_promised_ones() {
         ("call", "admin json"),
         ("hangup", "admin json"),
         ("signal", "admin json"),
+        ("drain", "admin json timeout"),
+        ("undrain", "admin json"),
+        ("leave", "admin json"),
+        ("safe-to-stop", "admin json"),
         ("demo", "calls nodes"),
         ("config check", ""),
         ("config example", ""),

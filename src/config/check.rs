@@ -8,12 +8,13 @@ use std::time::Duration;
 use callring_proto::base::flow::Transport;
 use callring_proto::cluster::policy::{AckPolicy, AlonePolicy, Replication};
 use callring_proto::cluster::view::Role;
+use callring_proto::wire;
 
 use super::address::{advertised, host_port, is_dns_label, listener};
 use super::draft::{Draft, DraftListener, NOT_YET};
 use super::place::{Given, Place, Problem, Problems, nearest, one_of};
 use super::{AppConfig, Cluster, Config};
-use crate::node::SipListener;
+use crate::node::{MembershipPreset, Scope, SipListener};
 
 /// Most shards of a node: one more thread than cores serves nobody.
 pub(crate) const SHARDS_MAX: u16 = 128;
@@ -27,6 +28,12 @@ const RING_MS_MAX: u64 = 60_000;
 const HANGUP_AFTER_S_MAX: u64 = 86_400;
 /// `silence_ms`: below, a scheduler's hiccup is a death; above, nobody waits for the takeover.
 const SILENCE_MS: (u64, u64) = (10, 10_000);
+/// `membership`.
+const PRESETS: [(&str, MembershipPreset); 3] = [
+    ("local", MembershipPreset::Local),
+    ("lan", MembershipPreset::Lan),
+    ("wan", MembershipPreset::Wan),
+];
 /// Longest stop.
 const STOP_TIMEOUT_S_MAX: u64 = 3_600;
 /// Port of the fabric.
@@ -142,6 +149,7 @@ impl Judge {
             return vec![SipListener {
                 listen: SIP_DEFAULT,
                 advertise: None,
+                scope: Scope::Node,
             }];
         }
         let mut listeners: Vec<SipListener> = Vec::new();
@@ -172,9 +180,8 @@ impl Judge {
             let text = format!("transport {name} is {NOT_YET}; udp is");
             self.problems.push(draft.listen.problem(text));
         }
-        // The scope decides who refreshes whose Contact after a takeover; both words are valid,
-        // none changes what this version does.
-        self.word(draft.scope.as_ref(), &[("node", ()), ("cluster", ())], ());
+        let scopes = [("node", Scope::Node), ("cluster", Scope::Cluster)];
+        let scope = self.word(draft.scope.as_ref(), &scopes, Scope::Node);
         let advertise = match (&draft.advertise, parsed.advertise) {
             (Some(key), Some(_)) => {
                 let text = "advertise is given twice, as a key and in listen";
@@ -203,6 +210,7 @@ impl Judge {
         Some(SipListener {
             listen: parsed.listen,
             advertise,
+            scope,
         })
     }
 
@@ -255,7 +263,24 @@ impl Judge {
                 ),
             });
         }
-        for seed in &draft.seeds {
+        self.seeds(&draft.seeds);
+        Some(Cluster {
+            listen: listen?,
+            advertise,
+            seeds: draft.seeds.iter().map(|seed| seed.value.clone()).collect(),
+            pki: PathBuf::from(&pki.value),
+            membership: self.word(draft.membership.as_ref(), &PRESETS, MembershipPreset::Lan),
+            wire_max: self.number(
+                draft.wire_max.as_ref(),
+                u64::from(wire::VERSION) - 1,
+                u64::from(wire::VERSION),
+                u64::from(wire::VERSION),
+            ),
+        })
+    }
+
+    fn seeds(&mut self, seeds: &[Given<String>]) {
+        for seed in seeds {
             if !matches!(host_port(&seed.value), Some((_, Some(_)))) {
                 let text = format!(
                     "\"{}\" is no seed; a seed is HOST:PORT of another member's cluster address",
@@ -264,12 +289,6 @@ impl Judge {
                 self.problems.push(seed.problem(text));
             }
         }
-        Some(Cluster {
-            listen: listen?,
-            advertise,
-            seeds: draft.seeds.iter().map(|seed| seed.value.clone()).collect(),
-            pki: PathBuf::from(&pki.value),
-        })
     }
 
     fn replication(&mut self, draft: &Draft, clustered: bool) -> Replication {

@@ -31,6 +31,8 @@ pub(crate) struct Draft {
     pub(crate) cluster_advertise: Option<Given<String>>,
     pub(crate) seeds: Vec<Given<String>>,
     pub(crate) pki: Option<Given<String>>,
+    pub(crate) membership: Option<Given<String>>,
+    pub(crate) wire_max: Option<Given<u64>>,
     pub(crate) copies: Option<Given<u64>>,
     pub(crate) ack: Option<Given<String>>,
     pub(crate) when: Option<Given<String>>,
@@ -124,6 +126,8 @@ impl Draft {
         self.cluster_advertise = cluster.string("advertise");
         self.seeds = cluster.strings("seeds").unwrap_or_default();
         self.pki = cluster.string("pki");
+        self.membership = cluster.string("membership");
+        self.wire_max = cluster.number("wire_max");
         cluster.finish();
     }
 
@@ -198,6 +202,15 @@ impl Draft {
             admin_listen: one("--admin-listen", &flags.admin_listen),
             app: one("--app", &flags.app),
         });
+        if let Some(membership) = one("--membership", &flags.membership) {
+            self.membership = Some(membership);
+        }
+        if let Some(wire_max) = flags.wire_max {
+            self.wire_max = Some(Given {
+                value: u64::from(wire_max),
+                place: Place::Flag("--wire-max"),
+            });
+        }
         if let Some(shards) = flags.shards {
             self.shards = Some(Given {
                 value: u64::from(shards),

@@ -68,6 +68,10 @@ pub struct Flags {
     pub app: Option<String>,
     /// `--shards`
     pub shards: Option<u16>,
+    /// `--membership`
+    pub membership: Option<String>,
+    /// `--wire-max`
+    pub wire_max: Option<u8>,
 }
 
 /// A validated configuration: every value is in its range, and no two contradict each other.
@@ -110,6 +114,10 @@ pub struct Cluster {
     pub seeds: Vec<String>,
     /// The directory of certificates.
     pub pki: PathBuf,
+    /// How patient membership is.
+    pub membership: MembershipPreset,
+    /// Highest wire version spoken.
+    pub wire_max: u8,
 }
 
 /// `[app]`: which application runs, and its options.
@@ -172,6 +180,13 @@ impl Config {
             AlonePolicy::Serve => "serve",
             AlonePolicy::Refuse => "refuse",
         };
+        // A standalone node has nobody to differ from.
+        let membership = self.cluster.as_ref().map(|cluster| cluster.membership);
+        let membership = match membership.unwrap_or_default() {
+            MembershipPreset::Local => "local",
+            MembershipPreset::Lan => "lan",
+            MembershipPreset::Wan => "wan",
+        };
         let app = match &self.app {
             AppConfig::Answer {
                 ring_after,
@@ -185,7 +200,7 @@ impl Config {
             ),
         };
         let canonical = format!(
-            "copies {copies} ack {ack} silence {} alone {alone} app {app}",
+            "copies {copies} ack {ack} silence {} alone {alone} membership {membership} app {app}",
             silence.as_millis()
         );
         let mut hash = SipHasher24::new_with_keys(0, 0);
@@ -237,8 +252,8 @@ impl Config {
                 advertise: cluster.advertise,
                 seeds: cluster.seeds.clone(),
                 pki: identity.pki,
-                membership: MembershipPreset::default(),
-                wire_max: callring_proto::wire::VERSION,
+                membership: cluster.membership,
+                wire_max: cluster.wire_max,
             }),
             shards: self.shards.unwrap_or_else(|| {
                 let cores = std::thread::available_parallelism().map_or(1, usize::from);

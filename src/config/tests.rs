@@ -314,3 +314,40 @@ fn hosts_and_ports() {
         assert_eq!(host_port(text), expected, "{text:?}");
     }
 }
+
+/// What reaches the node: a listener's scope, how patient membership is, which wire it speaks.
+#[test]
+fn scope_membership_and_wire_reach_the_node() {
+    use crate::node::{MembershipPreset, Scope};
+    let text = "[node]\nname = \"a\"\n[[sip.listener]]\nlisten = \"udp://10.0.0.1:1\"\n\
+                scope = \"cluster\"\n[[sip.listener]]\nlisten = \"udp://10.0.0.2:1\"\n\
+                [cluster]\npki = \"p\"\nmembership = \"wan\"\nwire_max = 1";
+    let config = load(text, &[], &Flags::default()).unwrap();
+    let scopes: Vec<Scope> = config.sip.iter().map(|listener| listener.scope).collect();
+    assert_eq!(scopes, [Scope::Cluster, Scope::Node]);
+    let cluster = config.cluster.as_ref().unwrap();
+    assert_eq!(
+        (cluster.membership, cluster.wire_max),
+        (MembershipPreset::Wan, 1)
+    );
+    let flags = Flags {
+        membership: Some("local".into()),
+        wire_max: Some(callring_proto::wire::VERSION),
+        ..Flags::default()
+    };
+    let other = load(text, &[], &flags).unwrap();
+    let cluster = other.cluster.as_ref().unwrap();
+    assert_eq!(
+        (cluster.membership, cluster.wire_max),
+        (MembershipPreset::Local, callring_proto::wire::VERSION)
+    );
+    // One must be the same everywhere, the other differs while an upgrade is under way.
+    assert_ne!(config.shared_hash(), other.shared_hash());
+    let wire = text.replace("wire_max = 1", "");
+    let wire = load(&wire, &[], &Flags::default()).unwrap();
+    assert_eq!(config.shared_hash(), wire.shared_hash());
+    assert_eq!(
+        complaints(&text.replace("wire_max = 1", "wire_max = 9")),
+        ["c.toml:11: cluster.wire_max: 9 is out of range: 1 to 2"]
+    );
+}

@@ -39,8 +39,8 @@ pub(super) const EVENTS: usize = 1_024;
 /// What the node's handle asks of control.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Tell the members of it.
-    Draining(bool),
+    /// Tell the members of it, then the shards; then whoever waits for that.
+    Draining(bool, oneshot::Sender<()>),
     /// Tell the members of it.
     Load(u32),
     /// Say good-bye; then control ends.
@@ -157,9 +157,12 @@ impl Control {
                     return;
                 }
                 Next::Command(None) => return self.leave().await,
-                Next::Command(Some(Command::Draining(draining))) => {
+                Next::Command(Some(Command::Draining(draining, done))) => {
                     self.meta.draining = draining;
                     self.publish_own().await;
+                    self.carry_out().await;
+                    // Nobody may wait any more.
+                    let _ = done.send(());
                 }
                 Next::Command(Some(Command::Load(load))) => {
                     self.meta.load = load;

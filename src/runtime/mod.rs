@@ -5,18 +5,23 @@
 //! | `clock` | the only reader of the machine's clock |
 //! | `shard_loop` | one thread per shard |
 //! | `udp` | SIP sockets |
+//! | `locals`, `pktinfo` | which local address a datagram came to, and leaves from |
 //! | `quic` | the fabric between members |
 //! | `join` | what number a life has to have |
 //! | `control` | membership, views |
 //! | `metadata` | chitchat |
 //! | `running` | a running node: how it starts, what it can be asked |
+//! | `drain` | waiting for a node to own nothing |
 //! | `shutdown` | the order in which things end |
 //! | `stats` | what the shell counts |
 
 mod clock;
 mod control;
+mod drain;
 mod join;
+mod locals;
 mod metadata;
+mod pktinfo;
 mod quic;
 mod running;
 mod shard_loop;

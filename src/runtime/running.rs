@@ -21,6 +21,7 @@ use tokio::time::timeout;
 
 use super::clock::Clock;
 use super::control::{self, Clustered, Command, Control, ControlParts};
+use super::locals::Locals;
 use super::quic::{Fabric, FabricConfig};
 use super::shard_loop::{LocalInput, Machine, ShardPort, ShardThread, port};
 use super::stats::{FabricStats, NodeCounters, NodeStats};
@@ -48,7 +49,8 @@ pub(crate) struct Running {
     pub(super) commands: mpsc::Sender<Command>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     failed: watch::Receiver<Option<String>>,
-    pub(super) stop_timeout: Duration,
+    stop_timeout: Duration,
+    stop_asked: watch::Sender<bool>,
     stopping: tokio::sync::Mutex<bool>,
 }
 
@@ -96,6 +98,9 @@ impl Running {
             .iter()
             .map(|listener| (listener.address, listener.advertise.clone()))
             .collect();
+        let named: Vec<Listener> = listeners.iter().map(named).collect();
+        let locals = u16::try_from(listeners.len()).unwrap_or(u16::MAX);
+        let locals = Arc::new(Locals::new(locals));
 
         let (failed, failed_end) = watch::channel(None);
         let (commands, commands_end) = mpsc::channel(COMMANDS);
@@ -111,15 +116,9 @@ impl Running {
             threads: Mutex::default(),
             failed: failed_end,
             stop_timeout: config.stop_timeout,
+            stop_asked: watch::Sender::new(false),
             stopping: tokio::sync::Mutex::new(false),
         };
-        let named: Vec<Listener> = sip
-            .iter()
-            .map(|(_, advertise)| Listener {
-                transport: Transport::Udp,
-                advertise: advertise.clone(),
-            })
-            .collect();
         let keys = match config.cluster_key.clone() {
             Some(keys) => keys,
             None => drawn_keys()?,
@@ -137,6 +136,7 @@ impl Running {
                 queues,
                 ports: ports.clone(),
                 counters: counters.clone(),
+                locals: locals.clone(),
             };
             let core = ShardConfig {
                 shard,
@@ -270,7 +270,26 @@ impl Running {
     }
 
     pub(crate) async fn set_draining(&self, draining: bool) {
-        let _ = self.commands.send(Command::Draining(draining)).await;
+        let (done, told) = oneshot::channel();
+        let command = Command::Draining(draining, done);
+        if self.commands.send(command).await.is_ok() {
+            // An error: control has ended, and nobody is left to be told.
+            let _ = told.await;
+        }
+    }
+
+    pub(crate) fn ask_to_stop(&self) {
+        self.stop_asked.send_replace(true);
+    }
+
+    pub(crate) async fn stop_asked(&self) {
+        let mut asked = self.stop_asked.subscribe();
+        // The sender lives as long as the node.
+        let _ = asked.wait_for(|asked| *asked).await;
+    }
+
+    pub(crate) fn stop_timeout(&self) -> Duration {
+        self.stop_timeout
     }
 
     pub(crate) fn set_load(&self, calls: u32) {
@@ -415,6 +434,15 @@ fn wire_max(config: &NodeConfig) -> u8 {
         .cluster
         .as_ref()
         .map_or(callring_proto::wire::VERSION, |cluster| cluster.wire_max)
+}
+
+/// What the core is told of a listener.
+fn named(listener: &BoundListener) -> Listener {
+    Listener {
+        transport: Transport::Udp,
+        advertise: listener.advertise.clone(),
+        scope: listener.scope,
+    }
 }
 
 /// One row of sockets per shard, in the order of the listeners.

@@ -23,9 +23,10 @@ use callring_proto::wire;
 use tokio::sync::{mpsc, oneshot};
 
 use super::clock::Clock;
+use super::locals::Locals;
 use super::quic::LinkSender;
 use super::stats::NodeCounters;
-use super::udp::SipSocket;
+use super::udp::{Datagram, SipSocket};
 
 /// Frames and link events that wait for a shard. Full: the link's reader waits (back-pressure).
 const FABRIC_QUEUE: usize = 4_096;
@@ -144,6 +145,8 @@ pub(crate) struct ShardThread {
     pub(crate) clock: Clock,
     /// This shard's sockets, in the order of the listeners.
     pub(crate) sockets: Vec<(std::net::UdpSocket, Arc<str>)>,
+    /// Numbers of local addresses.
+    pub(super) locals: Arc<Locals>,
     /// Its own queues.
     pub(crate) queues: ShardQueues,
     /// All shards' ports, by number.
@@ -194,6 +197,7 @@ struct Loop<M> {
     shard: u16,
     clock: Clock,
     sockets: Vec<SipSocket>,
+    locals: Arc<Locals>,
     queues: ShardQueues,
     ports: Arc<[ShardPort]>,
     counters: Arc<NodeCounters>,
@@ -208,10 +212,10 @@ struct Loop<M> {
 
 impl<M: Machine> Loop<M> {
     fn new(thread: ShardThread, machine: M) -> io::Result<Self> {
-        let sockets = thread
-            .sockets
-            .into_iter()
-            .map(|(socket, advertise)| SipSocket::new(socket, advertise))
+        let locals = &thread.locals;
+        let sockets = (0..)
+            .zip(thread.sockets)
+            .map(|(listener, (socket, name))| SipSocket::new(socket, listener, name, locals))
             .collect::<io::Result<_>>()?;
         Ok(Self {
             machine,
@@ -219,6 +223,7 @@ impl<M: Machine> Loop<M> {
             shard: thread.shard,
             clock: thread.clock,
             sockets,
+            locals: thread.locals,
             queues: thread.queues,
             ports: thread.ports,
             counters: thread.counters,
@@ -368,16 +373,17 @@ impl<M: Machine> Loop<M> {
     }
 
     fn take_datagrams(&mut self, now: Instant) {
-        for (listener, socket) in self.sockets.iter().enumerate() {
+        for socket in &mut self.sockets {
             for _ in 0..DATAGRAMS_PER_TURN {
-                let Some((remote, length)) = socket.receive(&mut self.scratch, &self.counters)
+                let Some((remote, length, listener)) =
+                    socket.receive(&mut self.scratch, &self.counters)
                 else {
                     break;
                 };
                 let flow = Flow {
                     transport: Transport::Udp,
                     ingress: self.node,
-                    listener: u16::try_from(listener).unwrap_or(u16::MAX),
+                    listener,
                     remote,
                     advertise: socket.advertise.clone(),
                 };
@@ -389,13 +395,7 @@ impl<M: Machine> Loop<M> {
 
     fn carry_out(&mut self, output: Output) {
         match output {
-            Output::Sip { flow, bytes } => {
-                match self.sockets.get_mut(usize::from(flow.listener)) {
-                    Some(socket) => socket.send(flow.remote, bytes, &self.counters),
-                    // A relayed flow of this node's earlier life, with other listeners.
-                    None => self.counters.datagrams_unsent.one(),
-                }
-            }
+            Output::Sip { flow, bytes } => self.send_datagram(&flow, bytes),
             Output::Frame { to, bytes } => self.send_frame(to, bytes),
             Output::Forward { shard, input } => {
                 let port = self.ports.get(usize::from(shard));
@@ -416,6 +416,20 @@ impl<M: Machine> Loop<M> {
                 }
             }
         }
+    }
+
+    fn send_datagram(&mut self, flow: &Flow, bytes: Bytes) {
+        let listener = usize::from(self.locals.listener(flow.listener));
+        let Some(socket) = self.sockets.get_mut(listener) else {
+            debug_assert!(false, "a node has a listener");
+            return;
+        };
+        let datagram = Datagram {
+            remote: flow.remote,
+            bytes,
+            local: self.locals.address(flow.listener),
+        };
+        socket.send(datagram, &self.counters);
     }
 
     fn send_frame(&mut self, to: MemberId, bytes: Bytes) {

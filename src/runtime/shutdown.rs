@@ -11,6 +11,8 @@ use super::Running;
 use super::control::Command;
 use super::shard_loop::LocalInput;
 
+/// How long all of it may take.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the good-bye may take to be said.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long QUIC is given to put the good-bye on the wire.
@@ -18,9 +20,9 @@ const FLUSH: Duration = Duration::from_millis(50);
 /// How long a shard may take to finish its turn.
 const SHARD_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Ends everything, within the node's own limit.
+/// Ends everything, within [`SHUTDOWN_TIMEOUT`].
 pub(super) async fn run(running: &Running) {
-    if timeout(running.stop_timeout, steps(running)).await.is_err() {
+    if timeout(SHUTDOWN_TIMEOUT, steps(running)).await.is_err() {
         tracing::warn!("not everything ended in time");
     }
     tracing::info!(name = running.name(), "stopped");

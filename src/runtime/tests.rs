@@ -21,7 +21,9 @@ use tokio::time::timeout;
 use super::Running;
 use super::shard_loop::Machine;
 use super::testing::{Ca, eventually};
-use crate::node::{ClusterConfig, MembershipPreset, NodeConfig, SipListener, StartError};
+use crate::node::{ClusterConfig, MembershipPreset, NodeConfig, Scope, SipListener, StartError};
+
+mod addresses;
 
 const LOOPBACK: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
 
@@ -114,6 +116,7 @@ fn config(name: &str) -> NodeConfig {
         sip: vec![SipListener {
             listen: LOOPBACK.into(),
             advertise: None,
+            scope: Scope::Node,
         }],
         cluster: None,
         shards: 2,

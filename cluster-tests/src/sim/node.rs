@@ -14,7 +14,7 @@ use callring_proto::cluster::membership::{Identity, Membership, MembershipConfig
 use callring_proto::cluster::policy::{AlonePolicy, Replication};
 use callring_proto::cluster::view::{Metadata, View};
 use callring_proto::io::Input;
-use callring_proto::shard::{Listener, Shard, ShardConfig};
+use callring_proto::shard::{Listener, Scope, Shard, ShardConfig};
 use callring_proto::sip::locator::{SealKey, SealKeys, Sealer};
 use rand::RngExt as _;
 
@@ -122,6 +122,7 @@ impl Life {
                 listeners: vec![Listener {
                     transport: Transport::Udp,
                     advertise: sip_addr(index).to_string().into(),
+                    scope: Scope::Node,
                 }],
                 replication: Replication {
                     copies: plan.copies,

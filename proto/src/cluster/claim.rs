@@ -108,6 +108,7 @@ impl<H> Cluster<H> {
             since: now,
         }));
         tracing::debug!(?key, ?ballot, "claim");
+        self.stats.claimed += 1;
         if self.breaks(Break::ResumeFenced) && self.resume_fenced(key, now) {
             return;
         }

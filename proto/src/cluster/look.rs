@@ -1,7 +1,7 @@
 //! Looking in from outside: gauges and records, for the command line and for tests. Reads only.
 
 use super::engine::Cluster;
-use super::entry::{Entry, Role, Stage};
+use super::entry::{Entry, Owned, Role, Stage};
 use super::stats::Stats;
 use crate::base::ids::{Ballot, CallId, MemberId, NodeId, Version};
 use crate::base::time::Instant;
@@ -16,6 +16,12 @@ pub struct Gauges {
     pub copies: u64,
     /// Owned calls with fewer live copies than the policy asks for.
     pub under_replicated: u64,
+    /// Owned calls that are not answered yet: nobody else has them.
+    pub in_setup: u64,
+    /// Answered calls that would be lost if this member ended just now: owned ones of which no
+    /// other present member has acknowledged all that was told, and copies of an absent owner's
+    /// calls that no other present member is listed for.
+    pub uncovered: u64,
     /// Outputs at the gate.
     pub held: u64,
 }
@@ -105,31 +111,51 @@ impl<H> Cluster<H> {
     #[must_use]
     pub fn gauges(&self) -> Gauges {
         let mut gauges = Gauges::default();
-        for (key, entry) in &self.entries {
+        for entry in self.entries.values() {
             match &entry.role {
-                Role::Owned(owned) => {
-                    gauges.held += owned.gate.len() as u64;
-                    if !owned.record.has_ended() {
-                        gauges.owned += 1;
-                        let early = owned.stage == Stage::Early;
-                        let copies = owned
-                            .record
-                            .members
-                            .iter()
-                            .filter(|member| !self.is_absent(**member, *key))
-                            .count();
-                        let lacking = !early && copies + 1 < self.policy.copies;
-                        gauges.under_replicated += u64::from(lacking);
-                    }
-                }
-                Role::Copy(copy) => gauges.copies += u64::from(!copy.record.has_ended()),
-                Role::Claiming(claiming) => {
-                    gauges.copies += u64::from(!claiming.best.record.has_ended());
-                }
+                Role::Owned(owned) => self.gauge_owned(owned, &mut gauges),
+                Role::Copy(copy) => self.gauge_copy(&copy.record, &mut gauges),
+                Role::Claiming(claiming) => self.gauge_copy(&claiming.best.record, &mut gauges),
                 Role::None => {}
             }
         }
         gauges
+    }
+
+    fn gauge_owned(&self, owned: &Owned<H>, gauges: &mut Gauges) {
+        let record = &owned.record;
+        gauges.held += owned.gate.len() as u64;
+        if record.has_ended() {
+            return;
+        }
+        gauges.owned += 1;
+        // Nobody was told of an answer yet, so none can be lost.
+        let untold = owned.stage == Stage::Active && owned.committed == 0;
+        gauges.in_setup += u64::from(untold || owned.stage == Stage::Early);
+        if owned.stage == Stage::Early {
+            return;
+        }
+        let is_present = |member: &&MemberId| !self.is_absent(**member, record.key);
+        let copies = record.members.iter().filter(is_present).count();
+        gauges.under_replicated += u64::from(copies + 1 < self.policy.copies);
+        let covered = record.listed().any(|member| {
+            let has_told = owned.acked(member) >= Some(owned.committed.max(1));
+            member != self.me && has_told && is_present(&&member)
+        });
+        gauges.uncovered += u64::from(!covered && !untold);
+    }
+
+    fn gauge_copy(&self, record: &Record, gauges: &mut Gauges) {
+        if record.has_ended() {
+            return;
+        }
+        gauges.copies += 1;
+        let orphaned = self.is_absent(record.ballot.owner, record.key);
+        let last = || {
+            let mut others = record.listed().filter(|member| *member != self.me);
+            others.all(|member| self.is_absent(member, record.key))
+        };
+        gauges.uncovered += u64::from(orphaned && last());
     }
 
     /// Every record here, and whether it is owned here.

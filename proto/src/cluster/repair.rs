@@ -97,6 +97,7 @@ impl<H> Cluster<H> {
             .collect::<BTreeSet<_>>()
             .into_iter()
             .collect();
+        self.stats.repaired += 1;
         self.bump(key, now);
         for member in left {
             self.release_copy(member, key, (ballot, latest), now);

@@ -72,6 +72,10 @@ pub struct Stats {
     pub adopted: u64,
     /// Copies that were not where they should have been, found by comparing (rule 21).
     pub gaps: u64,
+    /// Claims begun (rule 10).
+    pub claimed: u64,
+    /// Changes of replicas carried through (rule 17).
+    pub repaired: u64,
     /// Our claims that others turned down.
     pub claims_refused: u64,
     /// Messages carried to another member's call.
@@ -96,6 +100,8 @@ impl Default for Stats {
             handed_over: 0,
             adopted: 0,
             gaps: 0,
+            claimed: 0,
+            repaired: 0,
             claims_refused: 0,
             relayed: 0,
             fenced: 0,

@@ -14,7 +14,9 @@
 //! | `fuzz` | many seeds, and the rules broken on purpose |
 //! | `rules` | one test per rule, by number |
 //! | `handoff` | the same for invitations, adoption, moving copies |
+//! | `cover` | what the gauges say of calls that nobody else has |
 
+mod cover;
 mod faults;
 mod fuzz;
 mod glance;

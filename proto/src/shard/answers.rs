@@ -44,6 +44,8 @@ impl Shard {
             calls_owned: gauges.owned,
             calls_replica: gauges.copies,
             under_replicated: gauges.under_replicated,
+            in_setup: gauges.in_setup,
+            uncovered: gauges.uncovered,
             held: gauges.held,
             transactions: self
                 .calls
@@ -52,6 +54,12 @@ impl Shard {
                 .sum(),
             degraded_total: stats.degraded,
             takeovers_total: stats.takeovers,
+            claimed_total: stats.claimed,
+            adopted_total: stats.adopted,
+            invited_total: stats.invited,
+            handed_over_total: stats.handed_over,
+            repaired_total: stats.repaired,
+            gaps_total: stats.gaps,
             claims_refused_total: stats.claims_refused,
             relayed_total: stats.relayed,
             fenced_total: stats.fenced,

@@ -44,6 +44,16 @@ use counts::Counts;
 use live::LiveCall;
 pub use probe::{Probe, Residue};
 
+/// How long the address that a listener advertises lives (SIP.md S1.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// It outlives a node and never changes at a takeover.
+    Cluster,
+    /// It dies with the node: an heir has to tell the phone its own.
+    #[default]
+    Node,
+}
+
 /// A listener of this node, as messages name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
@@ -51,6 +61,8 @@ pub struct Listener {
     pub transport: Transport,
     /// `host[:port]` for Contact and Via sent-by (SIP.md S1.1).
     pub advertise: Arc<str>,
+    /// How long that address lives.
+    pub scope: Scope,
 }
 
 /// What a shard is told at birth.
@@ -60,7 +72,8 @@ pub struct ShardConfig {
     pub shard: u16,
     /// How many the node has.
     pub shards: u16,
-    /// The node's SIP listeners; a [`Flow`] names one by its place here.
+    /// The node's SIP listeners. A [`Flow`] names one by its place here, modulo their number: the
+    /// shell tells the local addresses of a listener apart by what is above (SIP.md S1.3).
     pub listeners: Vec<Listener>,
     /// Replication policy.
     pub replication: Replication,
@@ -248,20 +261,26 @@ impl Shard {
     fn own_flow(&self, like: &Flow) -> Option<Flow> {
         let me = self.view.me.node;
         let place = if like.ingress == me {
-            Some(usize::from(like.listener))
+            like.listener
         } else {
-            self.listeners
-                .iter()
-                .position(|one| one.transport == like.transport)
-        }?;
-        let listener = self.listeners.get(place)?;
+            let mut listeners = self.listeners.iter();
+            let found = listeners.position(|one| one.transport == like.transport)?;
+            u16::try_from(found).ok()?
+        };
+        let listener = self.listener(place)?;
         Some(Flow {
             transport: listener.transport,
             ingress: me,
-            listener: u16::try_from(place).ok()?,
+            listener: place,
             remote: like.remote,
             advertise: Arc::clone(&listener.advertise),
         })
+    }
+
+    /// The listener that a flow of this node names.
+    fn listener(&self, place: u16) -> Option<&Listener> {
+        let place = usize::from(place).checked_rem(self.listeners.len())?;
+        self.listeners.get(place)
     }
 
     fn answer_ask(&mut self, ask: u64, answer: Result<(), String>) {

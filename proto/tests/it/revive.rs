@@ -16,7 +16,7 @@ use callring_proto::base::time::Instant;
 use callring_proto::cluster::policy::Replication;
 use callring_proto::cluster::view::{MemberInfo, MemberState, Metadata, View};
 use callring_proto::io::{Input, Output};
-use callring_proto::shard::{Listener, Shard, ShardConfig};
+use callring_proto::shard::{Listener, Scope, Shard, ShardConfig};
 use callring_proto::sip::Message;
 use callring_proto::sip::locator::{SealKey, SealKeys, Sealer};
 use callring_proto::wire::{Address, Batch, Ending, Frame, Record, VERSION, decode, encode};
@@ -82,6 +82,7 @@ fn shard(name: &str) -> Shard {
         listeners: vec![Listener {
             transport: Transport::Udp,
             advertise: "192.0.2.1:5060".into(),
+            scope: Scope::Node,
         }],
         replication: Replication {
             copies: 2,

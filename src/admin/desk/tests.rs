@@ -2,176 +2,13 @@
 //! the JSON that scripts rely on; then the same through HTTP.
 
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 
-use async_trait::async_trait;
-use callring_proto::base::ids::{Incarnation, MemberId};
-use callring_proto::cluster::view::{MemberInfo, Metadata};
-use callring_proto::io::{CallState, Summary};
 use serde_json::{Value, json};
 
+use super::fake::{Fake, about, key};
 use super::*;
 use crate::admin::{Client, ClientError, serve};
-use crate::runtime::{FabricStats, LinkStats, NodeStats};
-
-fn id(name: &str) -> MemberId {
-    MemberId {
-        node: NodeId::of(name),
-        incarnation: Incarnation { number: 2, boot: 9 },
-    }
-}
-
-fn view() -> Arc<View> {
-    let member = |name: &str, state| MemberInfo {
-        id: id(name),
-        name: name.into(),
-        state,
-        cluster_addr: SocketAddr::from(([10, 0, 0, 1], 7060)),
-        meta: Metadata {
-            zone: "z".into(),
-            sip: vec!["udp://10.0.0.1:5060".into()],
-            version: "0.1.0".into(),
-            config_hash: 0xab,
-            ..Metadata::default()
-        },
-        known: true,
-    };
-    let members = vec![
-        member("a", MemberState::Alive),
-        member("b", MemberState::Alive),
-        member("c", MemberState::Suspect),
-        member("d", MemberState::Down),
-    ];
-    Arc::new(View::new(7, id("a"), members))
-}
-
-fn key(nonce: u64) -> CallId {
-    CallId { position: 1, nonce }
-}
-
-fn call(nonce: u64, owner: &str, epoch: u32, age_s: u64) -> CallSummary {
-    CallSummary {
-        key: key(nonce),
-        call_id: format!("call-{nonce}"),
-        owner: id(owner),
-        replicas: vec![id("b")],
-        epoch,
-        version: 3,
-        state: CallState::Confirmed,
-        app: "answer".into(),
-        legs: 1,
-        age_s,
-        from: "sip:alice@example.com".into(),
-        to: "sip:bob@example.com".into(),
-        degraded: false,
-    }
-}
-
-fn detail(summary: CallSummary, owned: bool) -> Box<CallDetail> {
-    Box::new(CallDetail {
-        summary,
-        owned,
-        legs: vec!["leg".into()],
-        app_state: "{}".into(),
-        held: 0,
-        record_bytes: 900,
-    })
-}
-
-/// One shard's answers on the node called `name`.
-fn shard(name: &str, request: &Ask) -> Answer {
-    match request {
-        Ask::Summary => Answer::Summary(Box::new(Summary {
-            calls_owned: 10,
-            calls_replica: 5,
-            degraded_total: 1,
-            ..Summary::default()
-        })),
-        Ask::Calls(_) => Answer::Calls(match name {
-            "a" => vec![call(1, "a", 1, 50), call(2, "a", 1, 10)],
-            // b took call 1 over; a has not heard of it yet.
-            _ => vec![call(1, "b", 2, 50), call(3, "b", 1, 30)],
-        }),
-        Ask::Call(asked) if *asked == key(1) => Answer::Call(Some(match name {
-            "a" => detail(call(1, "a", 1, 50), true),
-            _ => detail(call(1, "b", 2, 50), true),
-        })),
-        Ask::Call(_) => Answer::Call(None),
-        Ask::Signal { key: asked, body } => Answer::Signal(if *asked == key(1) {
-            assert!(&body[..] == b"{\"hangup\":{}}" || &body[..] == b"[1]");
-            Ok(())
-        } else {
-            Err("no such call".into())
-        }),
-    }
-}
-
-/// The node `a`: `b` answers, `c` never does.
-struct Fake;
-
-#[async_trait]
-impl Door for Fake {
-    fn view(&self) -> Arc<View> {
-        view()
-    }
-    async fn ask(&self, request: Ask) -> Vec<Answer> {
-        vec![shard("a", &request)]
-    }
-    async fn ask_member(&self, node: NodeId, request: Bytes) -> Result<Bytes, String> {
-        match &*view().name(node) {
-            "b" => Ok(Gather::new(Arc::new(Other), 1).reply(&request).await),
-            "c" => std::future::pending().await,
-            other => panic!("asked {other}, which is down"),
-        }
-    }
-    fn fabric_stats(&self) -> FabricStats {
-        FabricStats {
-            links: vec![LinkStats {
-                name: "b".into(),
-                member: id("b"),
-                session: 1,
-                dialled: true,
-                remote: SocketAddr::from(([10, 0, 0, 2], 7060)),
-                rtt_us: 250,
-                lost_packets: 0,
-            }],
-            ..FabricStats::default()
-        }
-    }
-    fn node_stats(&self) -> NodeStats {
-        NodeStats::default()
-    }
-}
-
-/// The node `b`, which is only asked for itself.
-struct Other;
-
-#[async_trait]
-impl Door for Other {
-    fn view(&self) -> Arc<View> {
-        view()
-    }
-    async fn ask(&self, request: Ask) -> Vec<Answer> {
-        vec![shard("b", &request)]
-    }
-    async fn ask_member(&self, _: NodeId, _: Bytes) -> Result<Bytes, String> {
-        Err("not asked".into())
-    }
-    fn fabric_stats(&self) -> FabricStats {
-        FabricStats::default()
-    }
-    fn node_stats(&self) -> NodeStats {
-        NodeStats::default()
-    }
-}
-
-fn about(shards: usize) -> About {
-    About {
-        cluster: "lab".into(),
-        copies: 2,
-        shards,
-        version: "0.1.0".into(),
-    }
-}
 
 fn fields(value: &Value) -> Vec<&str> {
     value
@@ -183,7 +20,8 @@ fn fields(value: &Value) -> Vec<&str> {
 }
 
 /// Sorted, as serde_json keeps objects.
-fn sorted<const N: usize>(mut names: [&str; N]) -> [&str; N] {
+fn sorted(names: &str) -> Vec<&str> {
+    let mut names: Vec<&str> = names.split_whitespace().collect();
     names.sort_unstable();
     names
 }
@@ -191,27 +29,15 @@ fn sorted<const N: usize>(mut names: [&str; N]) -> [&str; N] {
 /// The fields of each line, and the sums, with one member that does not answer.
 #[tokio::test(start_paused = true)]
 async fn answers_have_the_promised_fields() {
-    let desk = Desk::at(Arc::new(Fake), about(1));
+    let desk = Desk::at(Arc::<Fake>::default(), about(1));
     let status = desk.status().await;
     assert_eq!(status.unreachable, ["c"]);
     assert_eq!(status.status.verdict.as_str(), "degraded");
     let status = serde_json::to_value(&status.status).unwrap();
-    let promised = [
-        "name",
-        "cluster",
-        "members_alive",
-        "members_total",
-        "view_epoch",
-        "calls_owned",
-        "calls_replica",
-        "under_replicated",
-        "degraded",
-        "takeovers",
-        "relayed",
-        "fenced",
-        "verdict",
-        "advice",
-    ];
+    let promised = "name cluster members_alive members_total view_epoch calls_owned calls_replica \
+        in_setup under_replicated uncovered degraded takeovers claimed adopted invited \
+        handed_over repaired relayed fenced gate_hold_us takeover_us batch_records \
+        verdict advice";
     assert_eq!(fields(&status), sorted(promised));
     assert_eq!(
         (
@@ -229,22 +55,8 @@ async fn answers_have_the_promised_fields() {
     let members = desk.members().await;
     assert_eq!(members.unreachable, ["c"]);
     let members = serde_json::to_value(&members.members).unwrap();
-    let promised = [
-        "name",
-        "state",
-        "draining",
-        "role",
-        "zone",
-        "weight",
-        "incarnation",
-        "cluster_addr",
-        "sip",
-        "version",
-        "config_hash",
-        "rtt_us",
-        "calls_owned",
-        "calls_replica",
-    ];
+    let promised = "name state draining role zone weight incarnation cluster_addr sip version \
+        config_hash rtt_us calls_owned calls_replica";
     assert_eq!(fields(&members[0]), sorted(promised));
     let column = |name: &str| -> Vec<Value> {
         let members = members.as_array().unwrap();
@@ -270,17 +82,48 @@ async fn answers_have_the_promised_fields() {
         .await;
     assert_eq!((calls.unreachable.len(), calls.more), (1, false));
     let calls = serde_json::to_value(&calls.calls).unwrap();
-    let promised = [
-        "key", "call_id", "owner", "replicas", "epoch", "version", "state", "app", "legs", "age_s",
-    ];
+    let promised = "key call_id owner replicas epoch version state app legs age_s";
     assert_eq!(fields(&calls[0]), sorted(promised));
     assert_eq!(calls[0]["state"], "confirmed");
+}
+
+/// A node is told to drain, to stop that, and to leave, and says how far it is; whether it can be
+/// stopped is about it alone.
+#[tokio::test]
+async fn a_node_drains_and_leaves() {
+    let node = Arc::<Fake>::default();
+    let desk = Desk::at(node.clone(), about(2));
+    let state = serde_json::to_value(desk.set_draining(true).await).unwrap();
+    let expected = json!({
+        "name": "a", "draining": true, "calls_owned": 10, "in_setup": 2, "shards_mute": 1,
+        "stop_timeout_s": 10
+    });
+    assert_eq!(state, expected);
+    let members = desk.members().await.members;
+    let draining: Vec<bool> = members.iter().map(|member| member.draining).collect();
+    assert_eq!(draining, [true, false, false, false]);
+    let facts = desk.facts().await;
+    assert!(facts.draining);
+    assert!(!desk.set_draining(false).await.draining);
+
+    assert!(!node.stopping.load(Ordering::Relaxed));
+    assert_eq!(desk.leave().await.calls_owned, 10);
+    assert!(node.stopping.load(Ordering::Relaxed));
+
+    let desk = Desk::at(node, about(1));
+    let answer = serde_json::to_value(desk.safe_to_stop().await).unwrap();
+    let expected = json!({
+        "name": "a", "safe": false,
+        "reason": "1 call has no up-to-date copy at another live member",
+        "notes": ["2 calls in set-up would be dropped"]
+    });
+    assert_eq!(answer, expected);
 }
 
 /// A call that two members list is shown once, as the newer record has it; the limit holds.
 #[tokio::test(start_paused = true)]
 async fn calls_are_merged() {
-    let desk = Desk::at(Arc::new(Fake), about(1));
+    let desk = Desk::at(Arc::<Fake>::default(), about(1));
     let listed = |answer: CallsAnswer| -> Vec<(String, String)> {
         let calls = answer.calls.into_iter();
         calls.map(|call| (call.call_id, call.owner)).collect()
@@ -320,7 +163,7 @@ async fn calls_are_merged() {
 /// Shares of the ring add up to one over the live members; a key is proposed to `copies` of them.
 #[test]
 fn ring_shares_add_up() {
-    let desk = Desk::at(Arc::new(Fake), about(1));
+    let desk = Desk::at(Arc::<Fake>::default(), about(1));
     let ring = desk.ring(Some(key(1)));
     let names: Vec<&str> = ring
         .shares
@@ -336,7 +179,7 @@ fn ring_shares_add_up() {
 /// What is no question is answered with an error, not with silence or a panic.
 #[tokio::test]
 async fn strange_questions_are_answered() {
-    let desk = Desk::at(Arc::new(Fake), about(1));
+    let desk = Desk::at(Arc::<Fake>::default(), about(1));
     for question in [&b""[..], b"{\"future\":1}", b"\xff"] {
         let reply = desk.gather.reply(question).await;
         assert!(
@@ -356,68 +199,95 @@ async fn raw(address: SocketAddr, request: &str) -> String {
     answer
 }
 
+/// Method, path, headers, body, and the status that answers.
+type Case = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+);
+
+const CASES: [Case; 23] = [
+    ("GET", "/healthz", "Host: localhost", "", "503"),
+    ("GET", "/v1/ring", "Host: 127.0.0.1:1", "", "200"),
+    ("GET", "/v1/ring", "Host: [::1]:8060", "", "200"),
+    (
+        "GET",
+        "/v1/ring",
+        "Host: LOCALHOST:8060\r\nOrigin: http://localhost:3000",
+        "",
+        "200",
+    ),
+    ("GET", "/v1/ring", "Host: evil.example", "", "403"),
+    ("GET", "/v1/ring", "Host: 127.0.0.1.evil.example", "", "403"),
+    (
+        "GET",
+        "/v1/ring",
+        "Host: localhost\r\nOrigin: https://evil.example",
+        "",
+        "403",
+    ),
+    (
+        "GET",
+        "/v1/ring",
+        "Host: localhost\r\nOrigin: null",
+        "",
+        "403",
+    ),
+    ("POST", "/v1/leave", "Host: localhost", "", "403"),
+    ("POST", "/v1/drain", "Host: localhost", "", "403"),
+    ("GET", "/v1/undrain", "Host: localhost", "", "405"),
+    (
+        "POST",
+        "/v1/undrain",
+        "Host: localhost\r\nX-Callring: 1",
+        "",
+        "200",
+    ),
+    ("GET", "/v1/safe-to-stop", "Host: localhost", "", "200"),
+    ("GET", "/v1/ring?k=1", "Host: localhost", "", "400"),
+    ("GET", "/v1/ring?key=12", "Host: localhost", "", "400"),
+    ("GET", "/v1/calls?limit=0", "Host: localhost", "", "400"),
+    ("GET", "/v1/calls?state=gone", "Host: localhost", "", "400"),
+    ("GET", "/v2", "Host: localhost", "", "404"),
+    ("GET", "/v1/calls/KEY/hangup", "Host: localhost", "", "405"),
+    ("POST", "/v1/calls/KEY/hangup", "Host: localhost", "", "403"),
+    (
+        "POST",
+        "/v1/calls/KEY/hangup",
+        "Host: localhost\r\nContent-Type: text/plain",
+        "",
+        "403",
+    ),
+    (
+        "POST",
+        "/v1/calls/KEY/hangup",
+        "Host: localhost\r\nX-Callring: 1",
+        "",
+        "200",
+    ),
+    (
+        "POST",
+        "/v1/calls/KEY/hangup",
+        "Host: localhost\r\nContent-Type: application/json; charset=utf-8",
+        "",
+        "200",
+    ),
+];
+
 /// Through HTTP: who is let in, what is refused with which status, and the client's side of it.
 #[tokio::test]
 async fn http_guards_and_answers() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let desk = Desk::at(Arc::new(Fake), about(2));
+    let desk = Desk::at(Arc::<Fake>::default(), about(2));
     let server = tokio::spawn(serve(listener, desk, async {
         let _ = stopped.await;
     }));
-    let hang = format!("/v1/calls/{}/hangup", key(1));
-    let cases = [
-        ("GET", "/healthz", "Host: localhost", "", "503"),
-        ("GET", "/v1/ring", "Host: 127.0.0.1:1", "", "200"),
-        ("GET", "/v1/ring", "Host: [::1]:8060", "", "200"),
-        (
-            "GET",
-            "/v1/ring",
-            "Host: LOCALHOST:8060\r\nOrigin: http://localhost:3000",
-            "",
-            "200",
-        ),
-        ("GET", "/v1/ring", "Host: evil.example", "", "403"),
-        ("GET", "/v1/ring", "Host: 127.0.0.1.evil.example", "", "403"),
-        (
-            "GET",
-            "/v1/ring",
-            "Host: localhost\r\nOrigin: https://evil.example",
-            "",
-            "403",
-        ),
-        (
-            "GET",
-            "/v1/ring",
-            "Host: localhost\r\nOrigin: null",
-            "",
-            "403",
-        ),
-        ("GET", "/v1/ring?k=1", "Host: localhost", "", "400"),
-        ("GET", "/v1/ring?key=12", "Host: localhost", "", "400"),
-        ("GET", "/v1/calls?limit=0", "Host: localhost", "", "400"),
-        ("GET", "/v1/calls?state=gone", "Host: localhost", "", "400"),
-        ("GET", "/v2", "Host: localhost", "", "404"),
-        ("GET", &hang, "Host: localhost", "", "405"),
-        ("POST", &hang, "Host: localhost", "", "403"),
-        (
-            "POST",
-            &hang,
-            "Host: localhost\r\nContent-Type: text/plain",
-            "",
-            "403",
-        ),
-        ("POST", &hang, "Host: localhost\r\nX-Callring: 1", "", "200"),
-        (
-            "POST",
-            &hang,
-            "Host: localhost\r\nContent-Type: application/json; charset=utf-8",
-            "",
-            "200",
-        ),
-    ];
-    for (method, path, headers, body, status) in cases {
+    for (method, path, headers, body, status) in CASES {
+        let path = path.replace("KEY", &key(1).to_string());
         let request =
             format!("{method} {path} HTTP/1.1\r\n{headers}\r\nConnection: close\r\n\r\n{body}");
         let answer = raw(address, &request).await;

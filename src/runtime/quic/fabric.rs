@@ -92,7 +92,7 @@ impl Fabric {
             address: config.listen,
             source,
         };
-        let socket = udp::open(config.listen, false).map_err(failed)?;
+        let socket = udp::open(config.listen, udp::Bind::default()).map_err(failed)?;
         let endpoint = quinn::Endpoint::new(
             quinn::EndpointConfig::default(),
             Some(server),
