@@ -278,11 +278,6 @@ impl NodeHandle {
         drained
     }
 
-    /// Tells the members how many calls this node owns, about.
-    pub fn set_load(&self, calls: u32) {
-        self.running.set_load(calls);
-    }
-
     /// Links, handshakes, frames.
     #[must_use]
     pub fn fabric_stats(&self) -> FabricStats {

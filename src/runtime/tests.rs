@@ -125,6 +125,7 @@ fn config(name: &str) -> NodeConfig {
             ack: AckPolicy::One,
             silence: Duration::from_millis(50),
             alone: AlonePolicy::Serve,
+            ..Replication::default()
         },
         cluster_key: None,
         config_hash: 42,

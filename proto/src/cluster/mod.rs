@@ -6,9 +6,11 @@
 mod adopt;
 mod ask;
 mod batch;
+mod births;
 mod claim;
 mod digest;
 pub mod effect;
+mod ends;
 mod engine;
 mod entry;
 mod find;
@@ -22,13 +24,16 @@ mod lookup;
 pub mod membership;
 mod need;
 mod own;
+mod place;
 pub mod policy;
 mod rebalance;
+mod register;
 mod release;
 mod repair;
 mod replica;
 pub mod ring;
 mod sabotage;
+mod seek;
 pub mod stats;
 #[cfg(test)]
 mod tests;
