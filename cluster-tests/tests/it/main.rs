@@ -3,6 +3,7 @@
 //!
 //! Timing decides nothing here but where a bound is the promise itself; figures are printed.
 
+mod addresses;
 mod answer_once;
 mod commit;
 mod load;
