@@ -23,7 +23,8 @@ use tokio::sync::watch;
 use crate::runtime::{FabricError, FabricStats, NodeStats, Running};
 
 /// Everything a node is told at its start. Plain and already validated in itself; what depends on
-/// the machine (addresses that can be bound, certificates that fit) is found out by [`Node::start`].
+/// the machine (addresses that can be bound, certificates that fit) is found out by
+/// [`Node::start`].
 #[derive(Clone)]
 pub struct NodeConfig {
     /// The node's name: one DNS label, and in a cluster the first DNS name of its certificate.

@@ -1,7 +1,8 @@
-//! The control task: drives membership, feeds it with datagrams and metadata, and hands its views to
-//! the shards, the fabric and the handle.
+//! The control task: drives membership, feeds it with datagrams and metadata, and hands its views
+//! to the shards, the fabric and the handle.
 //!
-//! It waits for nothing but its own queues. It decides nothing: who is a member is membership's word.
+//! It waits for nothing but its own queues. It decides nothing: who is a member is membership's
+//! word.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

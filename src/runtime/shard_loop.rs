@@ -1,5 +1,5 @@
-//! One thread per shard: gathers what came in, hands it to the core, carries out what the core wants,
-//! sleeps until the next input or deadline.
+//! One thread per shard: gathers what came in, hands it to the core, carries out what the core
+//! wants, sleeps until the next input or deadline.
 //!
 //! No locks, nothing waits: every queue is bounded, and every way out says what happens when it is
 //! full. Must not know what a SIP message or a frame says, beyond the frame's header.

@@ -129,6 +129,7 @@ impl Life {
                     ack: plan.ack,
                     silence: Duration::from_millis(50),
                     alone: AlonePolicy::Serve,
+                    ..Replication::default()
                 },
                 sealer: Arc::clone(sealer),
                 app: app.clone(),

@@ -162,7 +162,12 @@ impl<H> Cluster<H> {
                 return;
             }
             Some(Role::Copy(copy)) => {
-                let members: Members = copy.record.listed().collect();
+                let (me, renamed) = (self.me, self.renamed_at.is_some());
+                let living = |member: MemberId| {
+                    let ours = renamed && member.node == me.node;
+                    if ours { me } else { member }
+                };
+                let members: Members = copy.record.listed().map(living).collect();
                 lookup.learn(copy.record.ballot, Some(&members));
             }
             Some(Role::None) | None => {}

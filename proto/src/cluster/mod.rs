@@ -29,6 +29,7 @@ pub mod policy;
 mod rebalance;
 mod register;
 mod release;
+mod renamed;
 mod repair;
 mod replica;
 pub mod ring;

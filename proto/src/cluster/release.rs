@@ -1,8 +1,8 @@
 //! Releases: telling members that their copies may go, until they have heard it.
 //!
 //! PROTOCOL.md rules 17, 18 and 20. A release that is lost leaves a copy that nobody updates; when
-//! everybody it names is gone it would be claimed, and an ended call would rise. So a release is said
-//! in every session until a later stamp of ours comes back: lanes keep their order.
+//! everybody it names is gone it would be claimed, and an ended call would rise. So a release is
+//! said in every session until a later stamp of ours comes back: lanes keep their order.
 
 use std::collections::BTreeMap;
 
