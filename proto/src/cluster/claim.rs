@@ -366,7 +366,9 @@ impl<H> Cluster<H> {
         let Some(entry) = self.entries.get_mut(&key) else {
             return;
         };
-        let Role::Claiming(mut claiming) = std::mem::replace(&mut entry.role, Role::None) else {
+        let role = std::mem::replace(&mut entry.role, Role::None);
+        let Role::Claiming(mut claiming) = role else {
+            entry.role = role;
             return;
         };
         entry.since = now;
