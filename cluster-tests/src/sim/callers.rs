@@ -90,6 +90,7 @@ impl World {
                 Wish::Send(node, bytes) => self.phone_sends(index, node, &bytes),
                 Wish::Signal(node, key) => self.signal(node, key),
                 Wish::Counted(key) => self.count(index, key),
+                Wish::OverBefore => self.must_be_over(index),
                 Wish::Blame(invariant, what) => {
                     let key = self.phones[index].key;
                     let what = format!("phone {index} {key:?}: {what}");
@@ -99,6 +100,22 @@ impl World {
         }
         if let Some(at) = self.phones[index].next_deadline() {
             self.push(at, Event::PhoneTime(index));
+        }
+    }
+
+    /// A phone's BYE found no call: an earlier copy of it must have ended it (rule 22), so somebody
+    /// remembers the end.
+    fn must_be_over(&mut self, index: usize) {
+        let Some(key) = self.phones[index].key else {
+            return;
+        };
+        let nodes = 0..self.nodes.len();
+        let holdings = nodes.filter_map(|node| self.holding(node, key));
+        let highest = holdings.max_by_key(|one| (one.ballot, one.version));
+        if !highest.is_some_and(|one| one.ended) {
+            let what = format!("phone {index} {key:?}: BYE got 481");
+            let invariant = Invariant::AnsweredKept;
+            self.judge.blame_within(self.now, invariant, what);
         }
     }
 

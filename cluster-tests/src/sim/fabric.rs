@@ -255,7 +255,7 @@ impl World {
         self.spring(&frame, node, target);
     }
 
-    fn holding(&self, node: usize, key: CallId) -> Option<Holding> {
+    pub(super) fn holding(&self, node: usize, key: CallId) -> Option<Holding> {
         let shard = usize::from(key.shard(self.plan.shards));
         let life = self.nodes[node].life.as_ref()?;
         life.shards.get(shard)?.holding(key)

@@ -156,6 +156,10 @@ impl Phone {
                 wishes.extend(self.key.map(Wish::Counted));
             }
             (Stage::Up, Method::Invite) if ok => self.acknowledge(done.cseq, live, rng, wishes),
+            (Stage::Up, Method::Bye) if status == 481 => {
+                wishes.push(Wish::OverBefore);
+                self.over(now);
+            }
             (Stage::Up, method) => {
                 if status == 481 {
                     let what = format!("{method} {} got 481", done.cseq);

@@ -69,6 +69,8 @@ pub(super) enum Wish {
     Signal(usize, CallId),
     /// The 2xx of our BYE came: the application's counts should be final.
     Counted(CallId),
+    /// A BYE got 481: so the call had better be over.
+    OverBefore,
     Blame(Invariant, String),
 }
 
@@ -282,10 +284,11 @@ impl Phone {
         if now < current.again {
             return;
         }
-        // Any node will do: half of the repetitions go elsewhere, and all that met a dead node. An
+        // Any node will do: half of the first repetitions go elsewhere, and all later ones. An
         // INVITE that makes a call stays where it was sent.
         let initial = self.stage == Stage::Inviting;
-        if !initial && (!live.contains(&current.node) || rng.random_range(0..2) == 0) {
+        let patient = current.interval < T1 * 4 && live.contains(&current.node);
+        if !initial && (!patient || rng.random_range(0..2) == 0) {
             current.node = pick(live, rng);
         }
         current.interval = (current.interval * 2).min(T2);
