@@ -1,124 +1,193 @@
-//! What must hold, looked at from outside: by what left the nodes, by what the phones saw, and by
-//! the records that lie at the nodes at that moment. Names are PROTOCOL.md's.
+//! The judge: puts what happens before the invariants and writes down what does not hold.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash as _, Hasher as _};
 
-use callring_proto::base::ids::{CallId, MemberId};
+use callring_proto::base::ids::{Ballot, CallId, MemberId};
 use callring_proto::base::time::Instant;
+use callring_proto::cluster::Holding;
 use callring_proto::shard::Probe;
-use callring_proto::sip::{Message, Method};
+use callring_proto::sip::Message;
+use callring_proto::wire::{Claim, Promise, Record};
 
-/// Something that must not happen.
-#[derive(Clone, Debug)]
-pub struct Violation {
-    /// When, in virtual time.
-    pub at: Instant,
-    /// Which rule, and what was seen.
-    pub what: String,
-}
-
-/// What a node let out, and who has the state behind it.
-pub(super) struct Emission<'a> {
-    pub(super) key: CallId,
-    pub(super) message: &'a Message,
-    /// The emitting owner's own record.
-    pub(super) owner: &'a Probe,
-    /// The records at all other living nodes.
-    pub(super) others: Vec<Probe>,
-}
+use super::invariants::{
+    Invariant, Violation, emitter, leader, order, promises, resurrection, tags, timers,
+};
+use super::model::{Emission, Told};
+use super::plan::{Budget, Plan};
 
 /// Collects violations.
-#[derive(Debug, Default)]
 pub(super) struct Judge {
+    budget: Budget,
+    keeps_births: bool,
     pub(super) violations: Vec<Violation>,
-    emitters: BTreeMap<(CallId, u32), MemberId>,
-    highest: BTreeMap<CallId, u32>,
-    told: BTreeSet<u64>,
+    pub(super) told: BTreeMap<CallId, Told>,
+    tags: tags::Tags,
+    promised: promises::Promised,
+    /// Outputs told alone, as each life counts them per shard; and when the count last rose.
+    alone: BTreeMap<(MemberId, usize), (u64, Instant)>,
+    /// Messages told alone.
+    pub(super) told_alone: u64,
 }
 
 impl Judge {
-    pub(super) fn blame(&mut self, at: Instant, what: String) {
-        self.violations.push(Violation { at, what });
+    pub(super) fn new(plan: &Plan) -> Self {
+        Self {
+            budget: plan.budget,
+            keeps_births: plan.keeps_births(),
+            violations: Vec::new(),
+            told: BTreeMap::new(),
+            tags: tags::Tags::new(),
+            promised: promises::Promised::new(),
+            alone: BTreeMap::new(),
+            told_alone: 0,
+        }
     }
 
-    /// An owner lets a message of a call out.
-    pub(super) fn on_emission(&mut self, emission: &Emission<'_>, partitioned: bool, now: Instant) {
-        let Emission {
-            key,
-            message,
-            owner,
-            ..
-        } = emission;
-        let ballot = owner.holding.ballot;
-        let first = *self
-            .emitters
-            .entry((*key, ballot.epoch))
-            .or_insert(ballot.owner);
-        if first != ballot.owner {
-            let what = format!(
-                "G2: {key:?} epoch {}: {first:?} and {:?}",
-                ballot.epoch, ballot.owner
-            );
-            self.blame(now, what);
+    pub(super) fn blame(&mut self, at: Instant, invariant: Invariant, what: String) {
+        let violation = Violation {
+            at,
+            invariant,
+            what,
+        };
+        self.violations.push(violation);
+    }
+
+    /// The same, if what the policy promises to survive was not exceeded.
+    pub(super) fn blame_within(&mut self, at: Instant, invariant: Invariant, what: String) {
+        if self.budget == Budget::Within {
+            self.blame(at, invariant, what);
         }
-        let highest = self.highest.entry(*key).or_insert(0);
-        let late = ballot.epoch < *highest;
-        *highest = (*highest).max(ballot.epoch);
-        // A repetition of what was let out before leaves at any time (G4's second half): it
-        // promises nothing new, and its copies may have died since.
+    }
+
+    /// A node sends a SIP message, itself or through another one.
+    pub(super) fn on_message(&mut self, message: &Message, at: Instant) {
+        let tag = tags::one_tag(message, &mut self.tags);
+        if let Some(what) = tag.filter(|_| self.keeps_births) {
+            self.blame_within(at, Invariant::OneTag, what);
+        }
+    }
+
+    /// A node lets a message of a call out. `shard`: at which of its shards the call lives. Whether an
+    /// heir repeats with it what its predecessor said.
+    pub(super) fn on_emission(
+        &mut self,
+        (key, message): (CallId, &Message),
+        (member, shard, speaker): (MemberId, usize, Option<&Probe>),
+        at: Instant,
+        elsewhere: impl FnOnce() -> Vec<Probe>,
+    ) -> bool {
         let mut hash = DefaultHasher::new();
-        (key, message.bytes()).hash(&mut hash);
-        let fresh = self.told.insert(hash.finish());
-        if let Some(missing) = missing_state(message)
-            && fresh
-            && !late
-            && owner.degraded_total == 0
-            && !partitioned
-            && !emission
-                .others
-                .iter()
-                .any(|probe| (missing.has)(probe, message))
-        {
-            let line = first_line(message);
-            self.blame(
-                now,
-                format!("G1: {key:?} {line} left, {} nowhere else", missing.what),
+        message.bytes().hash(&mut hash);
+        let mut told = self.told.remove(&key).unwrap_or_default();
+        let fresh = told.said.insert(hash.finish());
+        let alone = self.is_alone((member, shard), speaker, at) && fresh;
+        let emission = Emission {
+            at,
+            message,
+            speaker,
+            fresh,
+            alone,
+        };
+        let mut found = Vec::new();
+        let mut look = |invariant: Invariant, what: Option<String>| {
+            found.extend(what.map(|what| (invariant, what)));
+        };
+        if self.budget == Budget::Within {
+            look(Invariant::OneEmitter, emitter::only_an_owner(&emission));
+            look(
+                Invariant::NoResurrection,
+                resurrection::stays_ended(&emission, &told),
+            );
+            look(
+                Invariant::RealTimeOrder,
+                order::nothing_new_below(&emission, &told),
+            );
+            look(
+                Invariant::RealTimeOrder,
+                order::numbers_rise(&emission, &told),
+            );
+            look(
+                Invariant::LeaderCompleteness,
+                leader::knows(&emission, &told),
+            );
+            let kept = leader::is_kept(&emission, &told, elsewhere);
+            look(Invariant::LeaderCompleteness, kept);
+        }
+        if self.budget != Budget::Split {
+            look(
+                Invariant::OneEmitter,
+                emitter::one_per_epoch(&emission, &told),
             );
         }
+        look(Invariant::TimersOnce, timers::once(&emission, &told));
+        look(
+            Invariant::RealTimeOrder,
+            order::numbers_differ(&emission, &told),
+        );
+        let epoch = emission
+            .owner()
+            .map_or(0, |owner| owner.holding.ballot.epoch);
+        let replayed = !fresh && epoch > told.epoch();
+        told.hear(&emission);
+        self.told.insert(key, told);
+        for (invariant, what) in found {
+            self.blame(
+                at,
+                invariant,
+                format!("{key:?} {}: {what}", first_line(message)),
+            );
+        }
+        replayed
     }
-}
 
-struct Missing {
-    what: &'static str,
-    has: fn(&Probe, &Message) -> bool,
-}
+    /// Whether this output may be one of those that its shard has just counted as told alone.
+    fn is_alone(&mut self, who: (MemberId, usize), speaker: Option<&Probe>, at: Instant) -> bool {
+        let Some(probe) = speaker.filter(|probe| probe.holding.owned) else {
+            return false;
+        };
+        let (counted, rose) = self.alone.entry(who).or_insert((0, Instant::START));
+        if probe.degraded_total > *counted {
+            self.told_alone += probe.degraded_total - *counted;
+            (*counted, *rose) = (probe.degraded_total, at);
+        }
+        *rose == at
+    }
 
-/// The state that must lie elsewhere before a message may be told; none if it tells of no state.
-fn missing_state(message: &Message) -> Option<Missing> {
-    if message.is_request() {
-        return (*message.method() == Method::Bye).then_some(Missing {
-            what: "the end",
-            has: |probe, _| probe.holding.ended,
-        });
+    pub(super) fn on_promise(
+        &mut self,
+        from: MemberId,
+        promise: &Promise,
+        (holding, owner): (Option<&Holding>, Option<&Holding>),
+        at: Instant,
+    ) {
+        if let Some(what) = promises::has_evidence(promise, holding, owner) {
+            self.blame(
+                at,
+                Invariant::Promises,
+                format!("{:?}: {what}", promise.key),
+            );
+        }
+        self.remember(from, promise.key, promise.ballot);
     }
-    let status = message.status().unwrap_or(0);
-    if !(200..300).contains(&status) {
-        return None;
+
+    pub(super) fn on_claim(&mut self, from: MemberId, claim: &Claim, at: Instant) {
+        if let Some(what) = promises::is_above_all(claim, from, &self.promised) {
+            self.blame(at, Invariant::Promises, format!("{:?}: {what}", claim.key));
+        }
+        self.remember(from, claim.key, claim.ballot);
     }
-    match message.method() {
-        Method::Bye => Some(Missing {
-            what: "the end",
-            has: |probe, _| probe.holding.ended,
-        }),
-        Method::Cancel => None,
-        _ => Some(Missing {
-            what: "the request's number",
-            has: |probe, message| {
-                probe.confirmed && probe.remote_seq >= Some(message.cseq_number())
-            },
-        }),
+
+    fn remember(&mut self, who: MemberId, key: CallId, ballot: Ballot) {
+        let known = self.promised.entry((who, key)).or_default();
+        *known = ballot.max(*known);
+    }
+
+    pub(super) fn on_record(&mut self, record: &Record, holding: Option<&Holding>, at: Instant) {
+        if let Some(what) = promises::may_send(record, holding) {
+            self.blame(at, Invariant::Promises, format!("{:?}: {what}", record.key));
+        }
     }
 }
 

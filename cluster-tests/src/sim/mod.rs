@@ -4,32 +4,83 @@
 //! frame and every SIP message is bytes. What is simulated is the world: links, datagrams, clocks,
 //! crashes, phones. A seed decides everything, so a failing seed replays exactly.
 //!
-//! `plan` draws a run from a seed, `world` carries it out, `phone` are its callers, `net` its
-//! networks, `node` its nodes, `faults` what goes wrong, `judge` looks at what happened.
+//! `plan` draws a run from a seed, `world` carries it out, `phone` and `hears` are its callers, `net`
+//! its networks, `node` and `clock` its nodes, `fabric` what nodes say to each other, `faults` what
+//! goes wrong. `model` is what each phone was told, `open` what does not hold yet; `judge` puts what happens before the `invariants`,
+//! `books` and `inspect` look inside when all is well, `log` catches errors. `exercise` counts what
+//! the runs were about, `mutations` shows that a broken rule is noticed.
 
+mod books;
 mod callers;
+mod clock;
+mod exercise;
+mod fabric;
 mod faults;
+mod hears;
+mod inspect;
+mod invariants;
 mod judge;
+mod log;
+mod model;
+mod mutations;
 mod net;
 mod node;
+mod open;
 mod phone;
 mod plan;
 mod world;
 
-pub use judge::Violation;
-pub use plan::{Fault, Plan};
+pub use exercise::Exercise;
+pub use invariants::{Invariant, Violation};
+pub use mutations::{Caught, regressions, seeds_until};
+pub use plan::{Budget, Fault, Kind, Moment, Plan, Trap};
 pub use world::{Outcome, World};
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use callring_proto::cluster::Sabotage;
 
-/// Runs one seed to its end.
+/// Runs one seed to its end. One at a time per thread.
 #[must_use]
 pub fn run(seed: u64, sabotage: Sabotage, verbose: bool) -> Outcome {
     let plan = Plan::draw(seed);
+    let kind = plan.kind;
     if verbose {
         eprintln_line(&format!("{plan:#?}"));
     }
-    World::new(plan, sabotage, verbose).run()
+    let start = callring_proto::base::time::Instant::START;
+    let run = || World::new(plan, sabotage, verbose).run();
+    let (result, errors) = log::caught(verbose, || catch_unwind(AssertUnwindSafe(run)));
+    let mut outcome = result.unwrap_or_else(|panic| {
+        let what = panic.downcast_ref::<String>().cloned();
+        let what = what.or_else(|| panic.downcast_ref::<&str>().map(|&what| what.to_owned()));
+        Outcome {
+            seed,
+            kind,
+            exercise: Exercise::default(),
+            refused: 0,
+            violations: vec![Violation {
+                at: start,
+                invariant: Invariant::NoError,
+                what: format!("panicked: {}", what.unwrap_or_default()),
+            }],
+            trace: 0,
+        }
+    });
+    outcome
+        .violations
+        .extend(errors.into_iter().map(|what| Violation {
+            at: start,
+            invariant: Invariant::NoError,
+            what,
+        }));
+    outcome
+}
+
+/// What is not judged yet where it shows.
+pub fn not_judged() -> impl Iterator<Item = &'static str> {
+    let open = open::WORDS.into_iter().filter(|(holds, _)| !holds);
+    open.map(|(_, words)| words)
 }
 
 /// The one place of the simulator that prints.

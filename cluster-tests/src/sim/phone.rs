@@ -9,9 +9,11 @@ use callring_proto::base::flow::Transport;
 use callring_proto::base::ids::CallId;
 use callring_proto::base::rng::Rng;
 use callring_proto::base::time::Instant;
-use callring_proto::sip::write::ack_of;
-use callring_proto::sip::{Message, Method, RequestBuilder, ResponseBuilder};
+use callring_proto::sip::{Method, RequestBuilder};
 use rand::RngExt as _;
+
+use super::invariants::Invariant;
+use super::plan::{Kind, Plan};
 
 const T1: Duration = Duration::from_millis(500);
 const T2: Duration = Duration::from_secs(4);
@@ -47,16 +49,16 @@ pub(super) enum Stage {
 }
 
 #[derive(Clone, Debug)]
-struct Transaction {
-    method: Method,
-    cseq: u32,
-    branch: String,
-    bytes: Bytes,
-    node: usize,
+pub(super) struct Transaction {
+    pub(super) method: Method,
+    pub(super) cseq: u32,
+    pub(super) branch: String,
+    pub(super) bytes: Bytes,
+    pub(super) node: usize,
     again: Instant,
     interval: Duration,
     gives_up: Instant,
-    provisional: bool,
+    pub(super) provisional: bool,
 }
 
 /// What the phone wants done, or has to tell.
@@ -67,33 +69,54 @@ pub(super) enum Wish {
     Signal(usize, CallId),
     /// The 2xx of our BYE came: the application's counts should be final.
     Counted(CallId),
-    Blame(String),
+    /// A BYE got 481: so the call had better be over.
+    OverBefore,
+    Blame(Invariant, String),
 }
 
 pub(super) struct Phone {
     pub(super) addr: SocketAddr,
     pub(super) stage: Stage,
+    pub(super) end: End,
     pub(super) key: Option<CallId>,
     pub(super) infos: u32,
     pub(super) refused: u32,
-    pub(super) answered: bool,
-    call_id: String,
-    tag: String,
-    remote_tag: Option<String>,
-    remote_seq: u32,
-    byes: Vec<String>,
-    cseq: u32,
-    end: End,
-    steps: Vec<(Instant, Method)>,
+    /// When the INVITE left.
+    pub(super) invited: Option<Instant>,
+    /// When the 200 came.
+    pub(super) answered: Option<Instant>,
+    /// Somebody was asked to hang up.
+    pub(super) has_signalled: bool,
+    pub(super) call_id: String,
+    pub(super) tag: String,
+    pub(super) remote_tag: Option<String>,
+    pub(super) remote_seq: u32,
+    /// Branches of the server's requests.
+    pub(super) heard: Vec<String>,
+    /// How many of them were BYEs.
+    pub(super) byes: usize,
+    pub(super) cseq: u32,
+    pub(super) steps: Vec<(Instant, Method)>,
     end_at: Instant,
-    after_end: Option<Instant>,
-    current: Option<Transaction>,
+    /// Requests after the end, last first: a call that has ended must not answer them.
+    pub(super) probes: Vec<Duration>,
+    pub(super) after_end: Option<Instant>,
+    /// Our number when the call was over.
+    pub(super) ended_at: Option<u32>,
+    pub(super) current: Option<Transaction>,
     branches: u32,
-    acked: Vec<(u32, Bytes)>,
+    pub(super) acked: Vec<(u32, Bytes)>,
 }
 
 impl Phone {
-    pub(super) fn new(index: usize, start: Instant, rng: &mut Rng) -> Self {
+    /// The phone of call number `index`, which begins at `start`. Some calls last until after `books`.
+    pub(super) fn new(
+        index: usize,
+        start: Instant,
+        books: Instant,
+        plan: &Plan,
+        rng: &mut Rng,
+    ) -> Self {
         let port = 10_000 + u16::try_from(index).expect("some hundred phones");
         let end = match rng.random_range(0..10) {
             0..=5 => End::Bye,
@@ -113,24 +136,37 @@ impl Phone {
             steps.push((at, method));
             at += Duration::from_millis(rng.random_range(5..3_000));
         }
-        steps.reverse();
+        let stays = rng.random_range(0..6) == 0;
+        if stays {
+            at = books + Duration::from_millis(rng.random_range(100..3_000));
+        }
+        steps.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
         Self {
             addr: SocketAddr::from(([192, 0, 2, 1], port)),
             stage: Stage::Waiting,
+            end,
             key: None,
             infos: 0,
             refused: 0,
-            answered: false,
+            invited: None,
+            answered: None,
+            has_signalled: false,
             call_id: format!("call-{index}@192.0.2.1"),
             tag: format!("tag{index}"),
             remote_tag: None,
             remote_seq: 0,
-            byes: Vec::new(),
+            heard: Vec::new(),
+            byes: 0,
             cseq: 0,
-            end,
             steps,
-            end_at: at,
+            end_at: if end == End::AppTimer {
+                books + plan.skewed_timer()
+            } else {
+                at
+            },
+            probes: draw_probes(plan, rng),
             after_end: None,
+            ended_at: None,
             current: None,
             branches: 0,
             acked: Vec::new(),
@@ -144,6 +180,26 @@ impl Phone {
             Stage::Down => self.current.is_none() && self.after_end.is_none(),
             Stage::Waiting | Stage::Inviting | Stage::Up => false,
         }
+    }
+
+    /// Whether the end of the call is under way.
+    pub(super) fn is_ending(&self) -> bool {
+        let bye = |current: &Transaction| current.method == Method::Bye;
+        self.has_signalled || self.current.as_ref().is_some_and(bye)
+    }
+
+    /// Whether its INVITE is at this node and has no final answer.
+    pub(super) fn is_ringing_at(&self, node: usize) -> bool {
+        let here = self.current.as_ref().is_some_and(|one| one.node == node);
+        self.stage == Stage::Inviting && here
+    }
+
+    /// The call is over: from now on it must not answer.
+    pub(super) fn over(&mut self, now: Instant) {
+        self.stage = Stage::Down;
+        self.ended_at = Some(self.cseq);
+        self.steps.clear();
+        self.after_end = self.probes.pop().map(|after| now + after);
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
@@ -166,6 +222,7 @@ impl Phone {
         let mut wishes = Vec::new();
         if self.stage == Stage::Waiting {
             self.stage = Stage::Inviting;
+            self.invited = Some(now);
             self.send_new(Method::Invite, now, live, rng, &mut wishes);
             return wishes;
         }
@@ -182,6 +239,7 @@ impl Phone {
                         (End::Signal, Some(key)) => {
                             // Asked again until the BYE comes: a signal may meet a dying node.
                             self.end_at = now + Duration::from_secs(6);
+                            self.has_signalled = true;
                             wishes.push(Wish::Signal(pick(live, rng), key));
                         }
                         (End::Bye | End::Cancel, _) => {
@@ -196,7 +254,7 @@ impl Phone {
                 }
             }
             Stage::Down if self.after_end.is_some_and(|at| at <= now) => {
-                self.after_end = None;
+                self.after_end = self.probes.pop().map(|after| now + after);
                 self.send_new(Method::Info, now, live, rng, &mut wishes);
             }
             _ => {}
@@ -214,9 +272,8 @@ impl Phone {
             match self.stage {
                 Stage::Inviting => self.stage = Stage::Unanswered,
                 Stage::Up => {
-                    wishes.push(Wish::Blame(format!(
-                        "lost: {method} {cseq} was never answered"
-                    )));
+                    let what = format!("{method} {cseq} was never answered");
+                    wishes.push(Wish::Blame(Invariant::AnsweredKept, what));
                     self.stage = Stage::Unanswered;
                 }
                 // After the end, silence is as good as a 481.
@@ -227,10 +284,11 @@ impl Phone {
         if now < current.again {
             return;
         }
-        // Any node will do: half of the repetitions go elsewhere, and all that met a dead node. An
+        // Any node will do: half of the first repetitions go elsewhere, and all later ones. An
         // INVITE that makes a call stays where it was sent.
         let initial = self.stage == Stage::Inviting;
-        if !initial && (!live.contains(&current.node) || rng.random_range(0..2) == 0) {
+        let patient = current.interval < T1 * 4 && live.contains(&current.node);
+        if !initial && (!patient || rng.random_range(0..2) == 0) {
             current.node = pick(live, rng);
         }
         current.interval = (current.interval * 2).min(T2);
@@ -244,7 +302,7 @@ impl Phone {
         wishes.push(Wish::Send(current.node, current.bytes.clone()));
     }
 
-    fn send_new(
+    pub(super) fn send_new(
         &mut self,
         method: Method,
         now: Instant,
@@ -270,12 +328,12 @@ impl Phone {
         });
     }
 
-    fn branch(&mut self) -> String {
+    pub(super) fn branch(&mut self) -> String {
         self.branches += 1;
         format!("z9hG4bK-{}-{}", self.tag, self.branches)
     }
 
-    fn write(&self, method: &Method, cseq: u32, branch: &str) -> Bytes {
+    pub(super) fn write(&self, method: &Method, cseq: u32, branch: &str) -> Bytes {
         let to = match &self.remote_tag {
             Some(tag) => format!("<sip:ivr@example.com>;tag={tag}"),
             None => "<sip:ivr@example.com>".to_owned(),
@@ -294,192 +352,24 @@ impl Phone {
         }
         builder.build().expect("a phone's request can be written")
     }
-
-    /// A message from a node.
-    pub(super) fn on_message(
-        &mut self,
-        message: &Message,
-        open: impl Fn(&str, &str) -> Option<CallId>,
-        now: Instant,
-        live: &[usize],
-        rng: &mut Rng,
-        from: usize,
-    ) -> Vec<Wish> {
-        let mut wishes = Vec::new();
-        if message.is_request() {
-            self.on_request(message, from, now, &mut wishes);
-        } else {
-            self.on_response(message, open, now, live, rng, &mut wishes);
-        }
-        wishes
-    }
-
-    fn on_request(&mut self, message: &Message, from: usize, now: Instant, wishes: &mut Vec<Wish>) {
-        if message.from_tag() != self.remote_tag.as_deref()
-            || message.to_tag() != Some(self.tag.as_str())
-        {
-            wishes.push(Wish::Blame(format!("tags changed in {}", message.method())));
-            return;
-        }
-        let branch = message.branch().unwrap_or_default().to_owned();
-        if !self.byes.contains(&branch) {
-            if message.cseq_number() <= self.remote_seq {
-                let (number, last) = (message.cseq_number(), self.remote_seq);
-                wishes.push(Wish::Blame(format!("CSeq {number} after {last}")));
-            }
-            self.remote_seq = message.cseq_number();
-            self.byes.push(branch);
-        }
-        let answer = ResponseBuilder::new(message, 200)
-            .build()
-            .expect("a 200 can be written");
-        wishes.push(Wish::Send(from, answer));
-        if *message.method() == Method::Bye && self.stage == Stage::Up {
-            self.stage = Stage::Down;
-            self.steps.clear();
-            self.after_end = Some(now + Duration::from_secs(5));
-        }
-    }
-
-    /// Where no member died and no message was lost: the call was not answered, or the
-    /// application's timer did not end it.
-    pub(super) fn was_let_down(&self) -> bool {
-        let unanswered = self.stage == Stage::Unanswered && self.end != End::Cancel;
-        let timer_lost = self.answered && self.end == End::AppTimer && self.byes.is_empty();
-        unanswered || timer_lost
-    }
-
-    /// How many BYEs of the server, repetitions apart, this phone got.
-    pub(super) fn server_byes(&self) -> usize {
-        self.byes.len()
-    }
-
-    fn on_response(
-        &mut self,
-        message: &Message,
-        open: impl Fn(&str, &str) -> Option<CallId>,
-        now: Instant,
-        live: &[usize],
-        rng: &mut Rng,
-        wishes: &mut Vec<Wish>,
-    ) {
-        let status = message.status().unwrap_or(0);
-        let invite = *message.method() == Method::Invite;
-        if invite
-            && (200..300).contains(&status)
-            && let Some((_, ack)) = self
-                .acked
-                .iter()
-                .find(|(cseq, _)| *cseq == message.cseq_number())
-        {
-            // A repeated 2xx: its ACK was lost.
-            wishes.push(Wish::Send(pick(live, rng), ack.clone()));
-            return;
-        }
-        let Some(current) = self.current.as_mut() else {
-            return;
-        };
-        if message.branch() != Some(current.branch.as_str())
-            || message.cseq_number() != current.cseq
-            || *message.method() != current.method
-        {
-            // The answer of a CANCEL has its INVITE's branch and number.
-            return;
-        }
-        if let (Some(known), Some(tag)) = (&self.remote_tag, message.to_tag())
-            && known != tag
-        {
-            wishes.push(Wish::Blame(format!("To tag changed in a {status}")));
-        }
-        if status < 200 {
-            current.provisional = true;
-            if self.end == End::Cancel && self.stage == Stage::Inviting {
-                let (node, branch) = (current.node, current.branch.clone());
-                let cseq = current.cseq;
-                let cancel = self.write(&Method::Cancel, cseq, &branch);
-                wishes.push(Wish::Send(node, cancel));
-            }
-            return;
-        }
-        let Some(done) = self.current.take() else {
-            return;
-        };
-        if invite && status >= 300 {
-            // RFC 3261 17.1.1.3: the ACK of a failure has the INVITE's branch.
-            let sent = Message::parse(done.bytes.clone()).expect("our own");
-            let ack = ack_of(&sent, message).max_forwards(70);
-            wishes.push(Wish::Send(
-                done.node,
-                ack.build().expect("an ACK can be written"),
-            ));
-        }
-        self.on_final(&done, message, status, open, now, live, rng, wishes);
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the tail of on_response, one caller"
-    )]
-    fn on_final(
-        &mut self,
-        done: &Transaction,
-        message: &Message,
-        status: u16,
-        open: impl Fn(&str, &str) -> Option<CallId>,
-        now: Instant,
-        live: &[usize],
-        rng: &mut Rng,
-        wishes: &mut Vec<Wish>,
-    ) {
-        let ok = status < 300;
-        match (self.stage, &done.method) {
-            (Stage::Inviting, _) if ok => {
-                self.stage = Stage::Up;
-                self.answered = true;
-                self.remote_tag = message.to_tag().map(str::to_owned);
-                self.key = message.to_tag().and_then(|tag| open(&self.call_id, tag));
-                self.acknowledge(done.cseq, live, rng, wishes);
-            }
-            (Stage::Inviting, _) => self.stage = Stage::Unanswered,
-            (Stage::Up, Method::Bye) if ok => {
-                self.stage = Stage::Down;
-                self.after_end = Some(now + Duration::from_secs(5));
-                wishes.extend(self.key.map(Wish::Counted));
-            }
-            (Stage::Up, Method::Invite) if ok => self.acknowledge(done.cseq, live, rng, wishes),
-            (Stage::Up, method) => {
-                if status == 481 {
-                    wishes.push(Wish::Blame(format!("lost: {method} {} got 481", done.cseq)));
-                    self.stage = Stage::Unanswered;
-                } else if !ok {
-                    self.refused += 1;
-                } else if *method == Method::Info {
-                    self.infos += 1;
-                }
-            }
-            // It may have been under way when the end came, but not five seconds later.
-            (Stage::Down, Method::Info)
-                if ok
-                    && self.after_end.is_none()
-                    && done.cseq == self.cseq
-                    && self.byes.is_empty() =>
-            {
-                wishes.push(Wish::Blame("G3: an ended call answered 200".to_owned()));
-            }
-            _ => {}
-        }
-    }
-
-    fn acknowledge(&mut self, cseq: u32, live: &[usize], rng: &mut Rng, wishes: &mut Vec<Wish>) {
-        let branch = self.branch();
-        let ack = self.write(&Method::Ack, cseq, &branch);
-        self.acked.push((cseq, ack.clone()));
-        wishes.push(Wish::Send(pick(live, rng), ack));
-    }
 }
 
-fn pick(live: &[usize], rng: &mut Rng) -> usize {
+pub(super) fn pick(live: &[usize], rng: &mut Rng) -> usize {
     live.get(rng.random_range(0..live.len().max(1)))
         .copied()
         .unwrap_or(0)
+}
+
+/// When a phone asks for a call that has ended: each so long after the one before.
+fn draw_probes(plan: &Plan, rng: &mut Rng) -> Vec<Duration> {
+    let mut probes = vec![match rng.random_range(0..4) {
+        0 => Duration::from_millis(rng.random_range(100..4_000)),
+        _ => Duration::from_secs(5),
+    }];
+    if plan.kind == Kind::Slumber {
+        // So many that one comes when the sleeper wakes.
+        let between = plan.well_at / 4;
+        probes.extend([between; 4]);
+    }
+    probes
 }

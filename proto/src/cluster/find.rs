@@ -173,8 +173,11 @@ impl<H> Cluster<H> {
             Some(Role::None) | None => {}
         }
         if lookup.queue.is_empty() {
-            if now.since(lookup.used) >= ROUTE_KEEP {
+            let until = lookup.used + ROUTE_KEEP;
+            if now >= until {
                 self.lookups.remove(&key);
+            } else {
+                self.wake_at(until, Wake::Key(key));
             }
             return;
         }

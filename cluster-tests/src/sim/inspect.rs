@@ -1,0 +1,138 @@
+//! Looks inside nodes, for the judge and the counters: gauges, the books when all is well, the last
+//! trace of every call.
+
+use callring_proto::base::ids::CallId;
+use callring_proto::base::time::Instant;
+use callring_proto::io::{Answer, Ask, Input, Output, Summary};
+
+use super::books::{Books, Page};
+use super::invariants::{Invariant, copies, counters, residue};
+use super::node::Life;
+use super::open;
+use super::plan::Budget;
+use super::world::World;
+
+impl World {
+    /// Adds up a life's counters before it goes.
+    pub(super) fn harvest(&mut self, node: usize) {
+        let now = self.now;
+        if let Some(life) = self.nodes[node].life.as_mut() {
+            for summary in summaries(life, now) {
+                self.exercise.takeovers += summary.takeovers_total;
+            }
+        }
+    }
+
+    /// All is well and has been for a while: everything must be in its place.
+    pub(super) fn balance(&mut self) {
+        self.exercise.books += 1;
+        let now = self.now;
+        let mut shards = Vec::new();
+        let mut nodes = 0;
+        for node in &mut self.nodes {
+            let Some(life) = node.life.as_mut() else {
+                continue;
+            };
+            nodes += 1;
+            let counted = summaries(life, now);
+            for (shard, summary) in life.shards.iter().zip(counted) {
+                shards.push(Page {
+                    member: life.me,
+                    holdings: shard.holdings().collect(),
+                    calls_owned: summary.calls_owned,
+                    calls_replica: summary.calls_replica,
+                    under_replicated: summary.under_replicated,
+                });
+            }
+        }
+        let books = Books {
+            shards,
+            expected: self.in_call().collect(),
+            copies: self.plan.copies,
+            nodes,
+        };
+        if !open::STRAYS_GO && self.exercise.renamed > 0 {
+            return;
+        }
+        for what in copies::are_restored(&books) {
+            self.judge.blame(now, Invariant::CopiesRestored, what);
+        }
+        for what in counters::add_up(&books) {
+            self.judge.blame(now, Invariant::CountersTrue, what);
+        }
+    }
+
+    /// Every phone has hung up long ago.
+    pub(super) fn look_for_traces(&mut self) {
+        self.exercise.to_the_last += 1;
+        if !open::STRAYS_GO && self.exercise.renamed > 0 {
+            return;
+        }
+        for (node, one) in self.nodes.iter().enumerate() {
+            let Some(life) = &one.life else { continue };
+            for (index, shard) in life.shards.iter().enumerate() {
+                if let Some(what) = residue::nothing(node, index, &shard.residue()) {
+                    self.judge.blame(self.now, Invariant::NothingLeft, what);
+                }
+            }
+        }
+    }
+
+    /// The application must have counted every INFO that was answered, once.
+    pub(super) fn count(&mut self, index: usize, key: CallId) {
+        let shard = usize::from(key.shard(self.plan.shards));
+        self.next_ask += 1;
+        let ask = self.next_ask;
+        self.asks.insert(ask, (index, key));
+        // A node that stands still may believe in an ownership that is over.
+        let nodes = self.nodes.iter().enumerate();
+        let owners = nodes.filter_map(|(node, one)| {
+            let holding = one.life.as_ref()?.shards.get(shard)?.holding(key)?;
+            holding.owned.then_some((holding.ballot, node))
+        });
+        let Some((_, node)) = owners.max() else {
+            return;
+        };
+        let now = self.now;
+        if let Some(life) = self.nodes[node].life.as_mut() {
+            let request = Ask::Call(key);
+            life.ask(shard, Input::Ask { ask, request }, now);
+            self.drain(node);
+        }
+    }
+
+    pub(super) fn on_answer(&mut self, ask: u64, answer: Answer) {
+        let Some((index, key)) = self.asks.remove(&ask) else {
+            return;
+        };
+        let Answer::Call(Some(detail)) = answer else {
+            return;
+        };
+        let expected = format!("infos: {},", self.phones[index].infos);
+        if !detail.app_state.contains(&expected) && self.plan.budget == Budget::Within {
+            let what = format!(
+                "{key:?}: phone saw {expected} state is {}",
+                detail.app_state
+            );
+            let invariant = Invariant::LeaderCompleteness;
+            self.judge.blame(self.now, invariant, what);
+        }
+    }
+}
+
+/// What each shard of a node says of itself.
+fn summaries(life: &mut Life, at: Instant) -> Vec<Summary> {
+    let mut found = Vec::new();
+    for shard in 0..life.shards.len() {
+        let request = Ask::Summary;
+        life.ask(shard, Input::Ask { ask: 0, request }, at);
+        found.extend(life.poll_shard(shard, at).map(|output| match output {
+            Output::Answer {
+                answer: Answer::Summary(summary),
+                ..
+            } => *summary,
+            other => unreachable!("a shard at rest says {other:?}"),
+        }));
+    }
+    found
+}

@@ -1,0 +1,27 @@
+//! Counters are derived from what is kept: when all is well, the gauges of all nodes add up to what
+//! a recount of live calls and their copies says.
+
+use std::collections::BTreeSet;
+
+use super::super::books::Books;
+
+pub(in crate::sim) fn add_up(books: &Books) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let live: BTreeSet<_> = books.live().collect();
+    let owned: u64 = books.shards.iter().map(|one| one.calls_owned).sum();
+    if owned != live.len() as u64 {
+        let live = live.len();
+        complaints.push(format!(
+            "gauges say {owned} calls are owned, {live} are alive"
+        ));
+    }
+    let copies: u64 = books.shards.iter().map(|one| one.calls_replica).sum();
+    let due = books.copies_due();
+    if copies != due {
+        let strays: Vec<_> = books.strays().collect();
+        complaints.push(format!(
+            "gauges say {copies} copies, {due} are due; nobody lists {strays:?}"
+        ));
+    }
+    complaints
+}
