@@ -419,7 +419,7 @@ impl<H> Cluster<H> {
         }
     }
 
-    /// A listed member that claims our call in vain takes no record of ours any more (rule 4). It
+    /// A member that claims our call in vain takes no record of ours any more (rule 4). It
     /// may be that the claim is old news, and we are the ones to hear something soon.
     pub(super) fn claimed_in_vain(
         &mut self,
@@ -432,15 +432,15 @@ impl<H> Cluster<H> {
         let Some(owned) = self.owned_mut(key) else {
             return;
         };
-        if !owned.record.lists(from) {
-            // It holds a copy that nobody meant it to keep: it missed our coming.
-            if owned.stage == Stage::Active && owned.record.old.is_empty() {
-                let mark = owned.record.rank();
-                self.release_copy(from, key, mark, now);
-            }
-        } else if ballot > owned.record.ballot {
+        let (mark, listed) = (owned.record.rank(), owned.record.lists(from));
+        let settled = owned.stage == Stage::Active && owned.record.old.is_empty();
+        if ballot > owned.record.ballot {
             owned.contested = Some((ballot, until));
             self.wake_at(until, Wake::Key(key));
+        }
+        if settled && !listed {
+            // It holds a copy that nobody meant it to keep: it missed our coming.
+            self.release_copy(from, key, mark, now);
         }
     }
 
