@@ -36,7 +36,8 @@ impl Phone {
         let (call_id, tag) = (&self.call_id, &self.to_tag);
         let branch = format!("z9hG4bK-{method}-{}", call_id.replace(':', "-"));
         let text = format!(
-            "{method} sip:bob@example.com SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch={branch};rport\r\n\
+            "{method} sip:bob@example.com SIP/2.0\r\n\
+             Via: SIP/2.0/UDP {here};branch={branch};rport\r\n\
              From: <sip:alice@example.com>;tag=1\r\nTo: <sip:bob@example.com>{tag}\r\n\
              Call-ID: {call_id}\r\nCSeq: {cseq} {method}\r\nContact: <sip:alice@{here}>\r\n\
              Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
