@@ -111,10 +111,10 @@ impl fmt::Debug for Pki {
 pub enum MembershipPreset {
     /// One host, for demonstrations and tests: a death is known after about two seconds.
     Local,
-    /// One site: six to eight seconds.
+    /// One site: mostly six to eight seconds, by the last member after eleven.
     #[default]
     Lan,
-    /// Several sites: 18 to 24 seconds.
+    /// Several sites: mostly about 20 seconds, by the last member after 30.
     Wan,
 }
 

@@ -6,3 +6,4 @@ pub mod namespace;
 pub mod referee;
 pub mod sim;
 pub mod sipp;
+pub mod swim;

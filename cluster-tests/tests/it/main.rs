@@ -12,4 +12,5 @@ mod relay;
 mod sim;
 mod story;
 mod strangers;
+mod swim;
 mod takeover;
