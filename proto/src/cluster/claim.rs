@@ -11,6 +11,7 @@ use super::entry::{Brought, Claiming, Copy, Owned, Queue, Role, Stage};
 use super::gate::Gate;
 use super::handoff::is_at_rest;
 use super::liveness::Peer;
+use super::release::ENDED;
 use super::sabotage::Break;
 use crate::base::ids::{Ballot, CallId, MemberId, Version};
 use crate::base::limits::{CSEQ_LEASE, T1_X64};
@@ -143,8 +144,10 @@ impl<H> Cluster<H> {
             whom.clear();
         }
         whom.push(claiming.best.record.ballot.owner);
-        whom.extend(self.view.holders(key.position, self.policy.copies));
-        whom.extend(self.previous.holders(key.position, self.policy.copies));
+        // As many again as there are copies: a replacement lies behind those that were silent then.
+        let reach = self.policy.copies * 2;
+        whom.extend(self.view.holders(key.position, reach));
+        whom.extend(self.previous.holders(key.position, reach));
         if claiming.wide {
             whom.extend(self.view.live().map(|info| info.id));
         }
@@ -259,10 +262,12 @@ impl<H> Cluster<H> {
             self.abort_claim(key, ballot, now);
             return;
         }
-        // Rule 13: a copy whose listed holder had it released is obsolete.
+        // Rule 13: a copy whose listed holder had it released is obsolete, and so is one of a call
+        // whose end somebody has purged.
         let lapsed = claiming.lapsed.iter().find(|(member, mark)| {
             let named = best.members.contains(member) || best.ballot.owner == *member;
-            named && *mark >= best.rank()
+            let purged = mark.1 == ENDED && mark.0 >= best.ballot;
+            (named && *mark >= best.rank()) || purged
         });
         if let Some((_, mark)) = lapsed
             && !self.breaks(Break::ClaimObsolete)

@@ -15,6 +15,10 @@ use crate::base::limits::T1_X64;
 use crate::base::time::Instant;
 use crate::wire::{Frame, Members, Release};
 
+/// The version that a purged end is released up to: nothing of its ballot comes after it, and whoever
+/// meets the mark knows that the call is over.
+pub(super) const ENDED: Version = Version::MAX;
+
 #[derive(Clone, Copy, Debug)]
 struct Due {
     ballot: Ballot,
@@ -113,7 +117,7 @@ impl<H> Cluster<H> {
             self.wake_at(now + T1_X64 / 8, Wake::Purge(key));
             return;
         }
-        let (ballot, version) = (owned.record.ballot, owned.record.version);
+        let (ballot, version) = (owned.record.ballot, ENDED);
         let listed: Members = owned.record.listed().collect();
         for member in listed {
             self.release_copy(member, key, (ballot, version), now);
