@@ -2,7 +2,9 @@
 
 pub mod arena;
 pub mod binary;
+pub mod hand;
 pub mod namespace;
 pub mod referee;
 pub mod sim;
 pub mod sipp;
+pub mod troupe;
