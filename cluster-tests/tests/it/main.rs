@@ -6,9 +6,11 @@
 mod addresses;
 mod answer_once;
 mod commit;
+mod edge;
 mod load;
 mod members;
 mod relay;
+mod setup;
 mod sim;
 mod story;
 mod strangers;
