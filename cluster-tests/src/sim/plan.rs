@@ -299,7 +299,15 @@ impl Plan {
             Kind::PauseThenCrash => {
                 let span = ms(rng, 1_500, 7_500);
                 faults.push((at, Fault::Pause { node, span }));
-                faults.push((at + ms(rng, 700, 7_000), crash(other, rng)));
+                // Often so that the sleeper wakes before the dead one's heir has come.
+                let close = rng.random_range(0..2) == 0;
+                let before = if close {
+                    ms(rng, 0, 1_000)
+                } else {
+                    ms(rng, 0, 7_000)
+                };
+                let after = span.saturating_sub(before).max(Duration::from_millis(400));
+                faults.push((at + after, crash(other, rng)));
             }
             Kind::Slumber => {
                 let span = ms(rng, 33_000, 42_000);
