@@ -1,7 +1,7 @@
 //! `cargo sim --seeds N [--from S]` runs many simulated clusters and says what they exercised,
-//! `cargo sim --seed S -v` one of them aloud; `--break RULE` breaks a rule on purpose, `--mutations`
-//! each in turn. The last line is a summary; exit code 0 only without violations, and, from 100 seeds
-//! on, only if the runs were not too quiet.
+//! `cargo sim --seed S -v` one of them aloud; `--break RULE` breaks a rule on purpose,
+//! `--mutations` each in turn. The last line is a summary; exit code 0 only without violations,
+//! and, from 100 seeds on, only if the runs were not too quiet.
 
 #![expect(
     clippy::print_stdout,

@@ -1,4 +1,5 @@
-//! What runs exercised, counted, and the least of each that a hundred seeds must show: a quiet run is
+//! What runs exercised, counted, and the least of each that a hundred seeds must show: a quiet run
+//! is no pass.
 //! no pass.
 
 use std::fmt;

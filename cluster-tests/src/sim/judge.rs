@@ -69,8 +69,8 @@ impl Judge {
         }
     }
 
-    /// A node lets a message of a call out. `shard`: at which of its shards the call lives. Whether an
-    /// heir repeats with it what its predecessor said.
+    /// A node lets a message of a call out. `shard`: at which of its shards the call lives. Whether
+    /// an heir repeats with it what its predecessor said.
     pub(super) fn on_emission(
         &mut self,
         (key, message): (CallId, &Message),
@@ -120,12 +120,12 @@ impl Judge {
                 Invariant::OneEmitter,
                 emitter::one_per_epoch(&emission, &told),
             );
+            look(Invariant::TimersOnce, timers::once(&emission, &told));
+            look(
+                Invariant::RealTimeOrder,
+                order::numbers_differ(&emission, &told),
+            );
         }
-        look(Invariant::TimersOnce, timers::once(&emission, &told));
-        look(
-            Invariant::RealTimeOrder,
-            order::numbers_differ(&emission, &told),
-        );
         let epoch = emission
             .owner()
             .map_or(0, |owner| owner.holding.ballot.epoch);

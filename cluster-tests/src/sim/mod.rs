@@ -4,11 +4,12 @@
 //! frame and every SIP message is bytes. What is simulated is the world: links, datagrams, clocks,
 //! crashes, phones. A seed decides everything, so a failing seed replays exactly.
 //!
-//! `plan` draws a run from a seed, `world` carries it out, `phone` and `hears` are its callers, `net`
-//! its networks, `node` and `clock` its nodes, `fabric` what nodes say to each other, `faults` what
-//! goes wrong. `model` is what each phone was told, `open` what does not hold yet; `judge` puts what happens before the `invariants`,
-//! `books` and `inspect` look inside when all is well, `log` catches errors. `exercise` counts what
-//! the runs were about, `mutations` shows that a broken rule is noticed.
+//! `plan` and `trouble` draw a run from a seed, `world` carries it out, `phone` and `hears` are its
+//! callers, `net` its networks, `node` and `clock` its nodes, `fabric` what nodes say to each
+//! other, `faults` what goes wrong. `model` is what each phone was told, `open` what does not hold
+//! yet; `judge` puts what happens before the `invariants`, `books` and `inspect` look inside when
+//! all is well, `log` catches errors. `exercise` counts what the runs were about, `mutations` shows
+//! that a broken rule is noticed.
 
 mod books;
 mod callers;
@@ -28,6 +29,7 @@ mod node;
 mod open;
 mod phone;
 mod plan;
+mod trouble;
 mod world;
 
 pub use exercise::Exercise;

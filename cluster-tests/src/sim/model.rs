@@ -1,5 +1,6 @@
-//! The reference model: what each phone was told, and so what whoever speaks for its call must know.
-//! A few numbers per call, kept in the order in which messages left; nothing of how nodes work.
+//! The reference model: what each phone was told, and so what whoever speaks for its call must
+//! know. A few numbers per call, kept in the order in which messages left; nothing of how nodes
+//! work.
 
 use std::collections::{BTreeMap, BTreeSet};
 

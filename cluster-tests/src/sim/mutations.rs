@@ -1,5 +1,5 @@
-//! Broken rules: how many seeds it takes until each is noticed, and by which invariant. And the seeds
-//! that found something once.
+//! Broken rules: how many seeds it takes until each is noticed, and by which invariant. And the
+//! seeds that found something once.
 
 use callring_proto::cluster::{Break, Sabotage};
 

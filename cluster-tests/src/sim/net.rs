@@ -1,8 +1,8 @@
 //! The two networks: datagrams between phones and nodes, links between nodes.
 //!
 //! A link is what QUIC makes of a network: what is sent in a session arrives, late after a cut, in
-//! order on the lane; other frames overtake each other and may come twice. A cut longer than [`IDLE`]
-//! ends the session and loses what was under way.
+//! order on the lane; other frames overtake each other and may come twice. A cut longer than
+//! [`IDLE`] ends the session and loses what was under way.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -110,6 +110,46 @@ pub(super) fn sealer() -> Arc<Sealer> {
     Arc::new(Sealer::new(keys).expect("one key is enough"))
 }
 
+fn shards(
+    (index, me): (usize, MemberId),
+    plan: &Plan,
+    sealer: &Arc<Sealer>,
+    sabotage: Sabotage,
+    rng: &mut Rng,
+) -> Vec<Shard> {
+    let app = Arc::new(Answer::new(AnswerOptions {
+        ring: Duration::from_millis(300),
+        hang_up_after: Some(plan.hang_up_after()),
+        ..AnswerOptions::default()
+    }));
+    let shards = (0..plan.shards).map(|shard| {
+        let mut one = Shard::new(ShardConfig {
+            shard,
+            shards: plan.shards,
+            listeners: vec![Listener {
+                transport: Transport::Udp,
+                advertise: sip_addr(index).to_string().into(),
+                scope: Scope::Node,
+            }],
+            replication: Replication {
+                copies: plan.copies,
+                ack: plan.ack,
+                silence: Duration::from_millis(50),
+                alone: AlonePolicy::Serve,
+                ..Replication::default()
+            },
+            sealer: Arc::clone(sealer),
+            app: app.clone(),
+            view: Arc::new(View::new(0, me, Vec::new())),
+            seed: rng.random(),
+            wire_max: wire_max(index, plan),
+        });
+        one.sabotage(sabotage);
+        one
+    });
+    shards.collect()
+}
+
 impl Life {
     /// Life number `number` of node `index`.
     pub(super) fn begin(
@@ -143,37 +183,7 @@ impl Life {
             from_seed(rng.random()),
             now,
         );
-        let app = Arc::new(Answer::new(AnswerOptions {
-            ring: Duration::from_millis(300),
-            hang_up_after: Some(plan.hang_up_after()),
-            ..AnswerOptions::default()
-        }));
-        let shards = (0..plan.shards).map(|shard| {
-            let mut one = Shard::new(ShardConfig {
-                shard,
-                shards: plan.shards,
-                listeners: vec![Listener {
-                    transport: Transport::Udp,
-                    advertise: sip_addr(index).to_string().into(),
-                    scope: Scope::Node,
-                }],
-                replication: Replication {
-                    copies: plan.copies,
-                    ack: plan.ack,
-                    silence: Duration::from_millis(50),
-                    alone: AlonePolicy::Serve,
-                    ..Replication::default()
-                },
-                sealer: Arc::clone(sealer),
-                app: app.clone(),
-                view: Arc::new(View::new(0, me, Vec::new())),
-                seed: rng.random(),
-                wire_max: wire_max(index, plan),
-            });
-            one.sabotage(sabotage);
-            one
-        });
-        let shards = shards.collect();
+        let shards = shards((index, me), plan, sealer, sabotage, rng);
         let mut life = Self {
             me,
             clock,

@@ -109,7 +109,8 @@ pub(super) struct Phone {
 }
 
 impl Phone {
-    /// The phone of call number `index`, which begins at `start`. Some calls last until after `books`.
+    /// The phone of call number `index`, which begins at `start`. Some calls last until after
+    /// `books`.
     pub(super) fn new(
         index: usize,
         start: Instant,

@@ -1,5 +1,5 @@
-//! The world: one heap of events, one clock, one generator; it carries a plan out in phases: forming,
-//! faults, healing, the books, and, if the plan says so, the last trace.
+//! The world: one heap of events, one clock, one generator; it carries a plan out in phases:
+//! forming, faults, healing, the books, and, if the plan says so, the last trace.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BinaryHeap};

@@ -21,6 +21,10 @@ use crate::wire::{Digest, Frame, Gaps, Mark, Record};
 const RANGES: u8 = 32;
 /// Pause between two stretches: the whole ring takes a little over a minute.
 const EVERY: Duration = Duration::from_secs(2);
+/// The same after a link came up, when one end may have missed a lot: under two seconds. It begins
+/// after `CATCH_UP_FROM`, when what was due again has been sent.
+const CATCH_UP: Duration = Duration::from_millis(50);
+const CATCH_UP_FROM: Duration = Duration::from_millis(500);
 /// Marks in one answer at most; what is left out comes with the next digest that differs.
 const MARKS_MAX: usize = 4_096;
 
@@ -28,7 +32,9 @@ const MARKS_MAX: usize = 4_096;
 #[derive(Debug, Default)]
 pub(super) struct Round {
     range: u8,
-    armed: bool,
+    /// Stretches that are due soon, for a link came up.
+    soon: u8,
+    next: Option<Instant>,
 }
 
 /// What one side counts of a stretch.
@@ -58,16 +64,25 @@ fn range_of(key: CallId) -> u8 {
 }
 
 impl<H> Cluster<H> {
-    pub(super) fn arm_digests(&mut self, now: Instant) {
-        if !self.digests.armed {
-            self.digests.armed = true;
-            self.wake_at(now + EVERY, Wake::Digest);
+    /// A link came up: the whole ring is compared soon.
+    pub(super) fn compare_soon(&mut self, now: Instant) {
+        self.digests.soon = RANGES;
+        self.arm_digests(now + CATCH_UP_FROM);
+    }
+
+    fn arm_digests(&mut self, at: Instant) {
+        if self.digests.next.is_none_or(|next| at < next) {
+            self.digests.next = Some(at);
+            self.wake_at(at, Wake::Digest);
         }
     }
 
     /// Sends the sums of the next stretch to everybody linked.
     pub(super) fn send_digests(&mut self, now: Instant) {
-        self.digests.armed = false;
+        if self.digests.next.is_none_or(|next| now < next) {
+            return; // of an earlier plan
+        }
+        self.digests.next = None;
         let range = self.digests.range;
         self.digests.range = (range + 1) % RANGES;
         let linked = self.lanes.iter();
@@ -105,7 +120,13 @@ impl<H> Cluster<H> {
                 }));
             }
         }
-        self.arm_digests(now);
+        let pause = if self.digests.soon > 0 {
+            CATCH_UP
+        } else {
+            EVERY
+        };
+        self.digests.soon = self.digests.soon.saturating_sub(1);
+        self.arm_digests(now + pause);
     }
 
     /// An owner's sums: if ours of its calls differ, it hears what we have.

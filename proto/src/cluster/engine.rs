@@ -271,7 +271,7 @@ impl<H> Cluster<H> {
             lane.say(Frame::Ping(Ping { session, stamp }));
         }
         self.resend_present_state(member);
-        self.arm_digests(now);
+        self.compare_soon(now);
         if self.wakes.iter().all(|(_, wake)| *wake != Wake::Pings) {
             self.wake_at(now, Wake::Pings);
         }

@@ -1,5 +1,5 @@
-//! After the trouble: each call that a phone is in has one owner, and every copy that is listed lies
-//! where it should, at the owner's version; none is missing.
+//! After the trouble: each call that a phone is in has one owner, and every copy that is listed
+//! lies where it should, at the owner's version; none is missing.
 
 use callring_proto::base::ids::CallId;
 

@@ -1,5 +1,5 @@
-//! What must hold, a file per invariant: pure functions from what was seen to a complaint. Names and
-//! numbers are PROTOCOL.md's. Nothing here changes the world.
+//! What must hold, a file per invariant: pure functions from what was seen to a complaint. Names
+//! and numbers are PROTOCOL.md's. Nothing here changes the world.
 
 pub(super) mod answered;
 pub(super) mod copies;

@@ -1,5 +1,5 @@
 //! G4: after a ballot has spoken, no lower one tells anything new; so the call's own CSeq numbers
-//! rise as they are released. And whatever went wrong, no number is used twice (rule 23).
+//! rise as they are released. And whoever dies, no number is used twice (rule 23).
 
 use super::super::model::{Emission, News, Told};
 

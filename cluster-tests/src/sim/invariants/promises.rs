@@ -1,6 +1,6 @@
-//! The steps between members that SIP does not show: who promises has evidence of its own or none to
-//! give (rule 11), a claim is above all that was promised (rule 10), and nobody sends records at a
-//! ballot that it has promised away (rules 8, 15).
+//! The steps between members that SIP does not show: who promises has evidence of its own or none
+//! to give (rule 11), a claim is above all that was promised (rule 10), and nobody sends records at
+//! a ballot that it has promised away (rules 8, 15).
 
 use std::collections::BTreeMap;
 
