@@ -14,11 +14,10 @@ use smallvec::SmallVec;
 use super::effect::Effect;
 use super::engine::{Cluster, Wake};
 use super::liveness::Peer;
-use super::place::KeptRequests;
+use super::place::{KeptRequests, places};
 use super::policy::MergedPolicy;
 use super::register::Register;
 use super::seek::Seeks;
-use super::view::{Role, View};
 use crate::base::ids::{CallId, MemberId};
 use crate::base::map::{KeyedState, Map};
 use crate::base::time::{Duration, Instant};
@@ -47,6 +46,8 @@ struct Own {
     decided: bool,
     /// Whose verdict is waited for, and since when.
     asked: Option<(MemberId, Instant)>,
+    /// Our own word decides and was given: whoever is asked is a witness.
+    first_here: bool,
     not_before: Instant,
     /// It looked like a merged request once.
     merged: bool,
@@ -128,6 +129,7 @@ impl<H> Cluster<H> {
             holders,
             decided: false,
             asked: None,
+            first_here: false,
             not_before: now,
             merged: false,
             disputes: SmallVec::new(),
@@ -181,25 +183,44 @@ impl<H> Cluster<H> {
         let mut holders = own.holders.iter().copied();
         let decider = holders.find(|one| *one == self.me || self.is_present(*one, key));
         let (asked, birth) = (own.asked, own.birth.clone());
+        let own_holders = own.holders.clone();
         match decider {
             // Nobody is left to say otherwise.
             None => self.conclude(key, Judgement::First, now),
             Some(me) if me == self.me => {
                 let judgement = self.judge(me, birth, now);
-                self.conclude(key, judgement, now);
-            }
-            Some(member) => {
-                let waiting = asked
-                    .is_some_and(|(whom, since)| whom == member && now.since(since) < ASK_AGAIN);
-                if !waiting {
-                    self.post(member, true, birth);
-                    if let Some(own) = self.births.own.get_mut(&key) {
-                        own.asked = Some((member, now));
+                let mut others = own_holders.into_iter();
+                let witness = others.find(|one| *one != me && self.is_present(*one, key));
+                match witness.filter(|_| judgement == Judgement::First) {
+                    // What the caller is told, somebody else knows: the notice is with another.
+                    Some(witness) => {
+                        if let Some(own) = self.births.own.get_mut(&key) {
+                            own.first_here = true;
+                        }
+                        self.ask(witness, key, asked, now);
                     }
+                    None => self.conclude(key, judgement, now),
                 }
-                self.watch(member, key);
             }
+            Some(member) => self.ask(member, key, asked, now),
         }
+    }
+
+    fn ask(
+        &mut self,
+        member: MemberId,
+        key: CallId,
+        asked: Option<(MemberId, Instant)>,
+        now: Instant,
+    ) {
+        let waiting =
+            asked.is_some_and(|(whom, since)| whom == member && now.since(since) < ASK_AGAIN);
+        if !waiting && let Some(own) = self.births.own.get_mut(&key) {
+            own.asked = Some((member, now));
+            let birth = own.birth.clone();
+            self.post(member, true, birth);
+        }
+        self.watch(member, key);
     }
 
     fn conclude(&mut self, key: CallId, judgement: Judgement, now: Instant) {
@@ -242,7 +263,15 @@ impl<H> Cluster<H> {
             };
             match judgement {
                 _ if !own.decided && own.asked.is_some_and(|(whom, _)| whom == from) => {
-                    self.conclude(key, judgement, now);
+                    let word = if own.first_here {
+                        if let Judgement::Taken { key: other, .. } = judgement {
+                            own.disputes.push((from, other));
+                        }
+                        Judgement::First
+                    } else {
+                        judgement
+                    };
+                    self.conclude(key, word, now);
                 }
                 Judgement::Taken { key: other, .. } if own.decided => {
                     self.dispute(from, key, other);
@@ -461,20 +490,4 @@ impl<H> Cluster<H> {
         let pause = if busy { TICK } else { TICK_IDLE };
         self.tick_by(now + pause);
     }
-}
-
-/// All of a view that decides where positions lie.
-fn places(view: &View) -> Vec<(MemberId, u16, Role, bool, bool, &str)> {
-    let members = view.live().map(|info| {
-        let meta = &info.meta;
-        (
-            info.id,
-            meta.weight,
-            meta.role,
-            meta.draining,
-            info.known,
-            &*meta.zone,
-        )
-    });
-    members.collect()
 }

@@ -16,7 +16,7 @@ use super::effect::Effect;
 use super::engine::Cluster;
 use super::liveness::Peer;
 use super::seek::of;
-use super::view::MemberInfo;
+use super::view::{MemberInfo, Role, View};
 use crate::base::flow::Flow;
 use crate::base::ids::{CallId, MemberId, NodeId};
 use crate::base::limits::KEPT_MAX;
@@ -246,6 +246,22 @@ fn rank(position: u64, node: NodeId, weight: u16) -> f64 {
     let high = u32::try_from(hash.finish() >> 32).unwrap_or(u32::MAX);
     let unit = (f64::from(high) + 0.5) / 4_294_967_296.0;
     f64::from(weight) / -unit.ln()
+}
+
+/// All of a view that decides where positions lie.
+pub(super) fn places(view: &View) -> Vec<(MemberId, u16, Role, bool, bool, &str)> {
+    let members = view.live().map(|info| {
+        let meta = &info.meta;
+        (
+            info.id,
+            meta.weight,
+            meta.role,
+            meta.draining,
+            info.known,
+            &*meta.zone,
+        )
+    });
+    members.collect()
 }
 
 #[cfg(test)]

@@ -221,7 +221,8 @@ impl Header {
     /// Whether the frame belongs on the ordered lane stream; others travel on short streams.
     #[must_use]
     pub fn is_lane(&self) -> bool {
-        self.kind < 16
+        // Births, verdicts and what became of them share packets with the records they go with.
+        matches!(self.kind, 0..=15 | 48..=50)
     }
 }
 

@@ -1,7 +1,8 @@
 //! The messages of PROTOCOL.md section 3, version 2; `v1` has what differs in version 1.
 //!
-//! *Lane* frames (batch, ack, ping, pong, release, digest, gaps) keep their order within a session; all others may
-//! overtake each other, be lost with a connection, or arrive twice.
+//! *Lane* frames (batch, ack, ping, pong, release, digest, gaps, births, verdicts, settled) keep
+//! their order within a session; all others may overtake each other, be lost with a connection, or
+//! arrive twice.
 
 use serde::{Deserialize, Serialize};
 
