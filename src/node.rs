@@ -23,7 +23,8 @@ use tokio::sync::watch;
 use crate::runtime::{FabricError, FabricStats, NodeStats, Running};
 
 /// Everything a node is told at its start. Plain and already validated in itself; what depends on
-/// the machine (addresses that can be bound, certificates that fit) is found out by [`Node::start`].
+/// the machine (addresses that can be bound, certificates that fit) is found out by
+/// [`Node::start`].
 #[derive(Clone)]
 pub struct NodeConfig {
     /// The node's name: one DNS label, and in a cluster the first DNS name of its certificate.
@@ -110,10 +111,10 @@ impl fmt::Debug for Pki {
 pub enum MembershipPreset {
     /// One host, for demonstrations and tests: a death is known after about two seconds.
     Local,
-    /// One site: six to eight seconds.
+    /// One site: mostly six to eight seconds, by the last member after eleven.
     #[default]
     Lan,
-    /// Several sites: 18 to 24 seconds.
+    /// Several sites: mostly about 20 seconds, by the last member after 30.
     Wan,
 }
 
@@ -276,11 +277,6 @@ impl NodeHandle {
         let drained = self.drain(self.running.stop_timeout()).await;
         self.shutdown().await;
         drained
-    }
-
-    /// Tells the members how many calls this node owns, about.
-    pub fn set_load(&self, calls: u32) {
-        self.running.set_load(calls);
     }
 
     /// Links, handshakes, frames.

@@ -53,6 +53,18 @@ pub fn isolated(name: &str, body: impl FnOnce()) {
     );
 }
 
+/// Gives this network's loopback another address, written with its prefix.
+///
+/// # Panics
+/// If `ip` refuses.
+pub fn add_address(address: &str) {
+    let mut words = vec!["address", "add", address, "dev", "lo"];
+    if address.contains(':') {
+        words.push("nodad"); // else it is tentative for a second
+    }
+    run("ip", &words);
+}
+
 /// Drops what these two send each other over UDP, both ways. Earlier cuts stay.
 ///
 /// # Panics

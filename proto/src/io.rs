@@ -225,6 +225,9 @@ pub struct Summary {
     pub held: u64,
     /// Gauge: live transactions.
     pub transactions: u64,
+    /// Gauge: birth notices held.
+    #[serde(default)]
+    pub births: u64,
     /// Outputs released while no live member held a copy.
     pub degraded_total: u64,
     /// Calls taken over from a silent owner.
@@ -245,6 +248,15 @@ pub struct Summary {
     pub claims_refused_total: u64,
     /// SIP messages and signals carried to another member's call.
     pub relayed_total: u64,
+    /// Requests given to a member that was chosen to serve them.
+    #[serde(default)]
+    pub submitted_total: u64,
+    /// Requests given to another member because the one before fell silent.
+    #[serde(default)]
+    pub resubmitted_total: u64,
+    /// Calls that died with their owner before they had a record, and whose caller was told so.
+    #[serde(default)]
+    pub births_ended_total: u64,
     /// Times this shard met a higher ballot and yielded.
     pub fenced_total: u64,
     /// SIP messages in, by method or status class.

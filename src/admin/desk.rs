@@ -1,5 +1,5 @@
-//! The desk: takes a question, has the replies of this node and every live member gathered, and puts
-//! them together into the answers of `api`.
+//! The desk: takes a question, has the replies of this node and every live member gathered, and
+//! puts them together into the answers of `api`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

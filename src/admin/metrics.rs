@@ -51,6 +51,7 @@ pub(crate) fn render(facts: &Facts) -> String {
     );
     text.sample("draining", &[], u8::from(facts.draining));
     render_summary(&mut text, &facts.summary);
+    render_setup(&mut text, &facts.summary);
     render_members(&mut text, facts);
     render_shell(&mut text, facts);
     text.0
@@ -195,6 +196,33 @@ fn render_summary(text: &mut Text, summary: &Summary) {
     );
     for (reason, count) in &summary.sip_rejected {
         text.sample("sip_rejected_total", &[("reason", reason)], count);
+    }
+}
+
+/// What is known of calls before they have records (SIP.md S3).
+fn render_setup(text: &mut Text, summary: &Summary) {
+    text.gauge("births", "Birth notices held.");
+    text.sample("births", &[], summary.births);
+    let counters = [
+        (
+            "submitted_total",
+            "Requests given to a member that was chosen to serve them.",
+            summary.submitted_total,
+        ),
+        (
+            "resubmitted_total",
+            "Requests given to another member because the one before fell silent.",
+            summary.resubmitted_total,
+        ),
+        (
+            "births_ended_total",
+            "Calls that died with their owner before they had a record, and whose caller was told.",
+            summary.births_ended_total,
+        ),
+    ];
+    for (name, help, value) in counters {
+        text.counter(name, help);
+        text.sample(name, &[], value);
     }
 }
 

@@ -11,6 +11,11 @@ pub(crate) fn total<'a>(parts: impl IntoIterator<Item = &'a Summary>) -> Summary
     sum
 }
 
+/// Numbers that are just added.
+macro_rules! plain {
+    ($sum:ident; $($field:ident)+) => { $($sum.$field += $field;)+ };
+}
+
 fn add(sum: &mut Summary, part: &Summary) {
     // Taken apart in full: a new field must be summed too.
     let Summary {
@@ -19,6 +24,7 @@ fn add(sum: &mut Summary, part: &Summary) {
         under_replicated,
         in_setup,
         uncovered,
+        births,
         held,
         transactions,
         degraded_total,
@@ -31,6 +37,9 @@ fn add(sum: &mut Summary, part: &Summary) {
         gaps_total,
         claims_refused_total,
         relayed_total,
+        submitted_total,
+        resubmitted_total,
+        births_ended_total,
         fenced_total,
         sip_in,
         sip_out,
@@ -43,26 +52,13 @@ fn add(sum: &mut Summary, part: &Summary) {
         silent,
         rtt_us,
     } = part;
-    sum.calls_owned += calls_owned;
-    sum.calls_replica += calls_replica;
-    sum.under_replicated += under_replicated;
-    sum.in_setup += in_setup;
-    sum.uncovered += uncovered;
-    sum.held += held;
-    sum.transactions += transactions;
-    sum.degraded_total += degraded_total;
-    sum.takeovers_total += takeovers_total;
-    sum.claimed_total += claimed_total;
-    sum.adopted_total += adopted_total;
-    sum.invited_total += invited_total;
-    sum.handed_over_total += handed_over_total;
-    sum.repaired_total += repaired_total;
-    sum.gaps_total += gaps_total;
-    sum.claims_refused_total += claims_refused_total;
-    sum.relayed_total += relayed_total;
-    sum.fenced_total += fenced_total;
-    sum.frames_bad_total += frames_bad_total;
-    sum.gate_released_total += gate_released_total;
+    plain! { sum;
+        calls_owned calls_replica under_replicated in_setup uncovered births held transactions
+        degraded_total takeovers_total claimed_total adopted_total invited_total
+        handed_over_total repaired_total gaps_total claims_refused_total relayed_total
+        submitted_total resubmitted_total births_ended_total fenced_total frames_bad_total
+        gate_released_total
+    }
     add_labelled(&mut sum.sip_in, sip_in);
     add_labelled(&mut sum.sip_out, sip_out);
     add_labelled(&mut sum.sip_rejected, sip_rejected);

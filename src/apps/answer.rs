@@ -1,5 +1,5 @@
-//! `answer`: a UAS that rings, answers with a session description, counts what happens in the dialog
-//! and can hang up after a set time. It sends no media.
+//! `answer`: a UAS that rings, answers with a session description, counts what happens in the
+//! dialog and can hang up after a set time. It sends no media.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The applications that ship in the binary. They sit on the port (`callring_proto::app`), under the
-//! runtime: no clock, no IO, no members.
+//! The applications that ship in the binary. They sit on the port (`callring_proto::app`), under
+//! the runtime: no clock, no IO, no members.
 
 pub mod answer;
 pub mod sdp;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use callring_proto::base::flow::Transport;
-use callring_proto::cluster::policy::{AckPolicy, AlonePolicy, Replication};
+use callring_proto::cluster::policy::{AckPolicy, AlonePolicy, MergedPolicy, Replication, When};
 use callring_proto::cluster::view::Role;
 use callring_proto::wire;
 
@@ -34,6 +34,8 @@ const PRESETS: [(&str, MembershipPreset); 3] = [
     ("lan", MembershipPreset::Lan),
     ("wan", MembershipPreset::Wan),
 ];
+/// Calls of one Call-ID: beyond this the limit protects nobody.
+const CALLS_PER_POSITION_MAX: u64 = 65_536;
 /// Longest stop.
 const STOP_TIMEOUT_S_MAX: u64 = 3_600;
 /// Port of the fabric.
@@ -57,7 +59,7 @@ pub(super) fn check(draft: &Draft, problems: Vec<Problem>) -> Result<Config, Pro
         name: judge.name(draft),
         zone: judge.zone(draft.zone.as_ref()),
         weight: judge.number(draft.weight.as_ref(), 0, WEIGHT_MAX, 100),
-        role: judge.role(draft.role.as_ref()),
+        role: judge.role(draft.role.as_ref(), draft.pki.is_some()),
         shards: draft
             .shards
             .as_ref()
@@ -128,15 +130,15 @@ impl Judge {
         zone.value.clone()
     }
 
-    fn role(&mut self, role: Option<&Given<String>>) -> Role {
+    fn role(&mut self, role: Option<&Given<String>>, clustered: bool) -> Role {
         let chosen = self.word(
             role,
             &[("member", Role::Member), ("edge", Role::Edge)],
             Role::Member,
         );
-        if let (Role::Edge, Some(role)) = (chosen, role) {
-            self.problems
-                .push(role.problem(format!("role \"edge\" is {NOT_YET}")));
+        if let (Role::Edge, Some(role), false) = (chosen, role, clustered) {
+            let text = "an edge gives its calls to the members of a cluster: set cluster.pki";
+            self.problems.push(role.problem(text));
         }
         chosen
     }
@@ -302,15 +304,11 @@ impl Judge {
             ("refuse", AlonePolicy::Refuse),
         ];
         let (shortest, longest) = SILENCE_MS;
-        let early = self.word(
-            draft.when.as_ref(),
-            &[("confirmed", false), ("early", true)],
-            false,
-        );
-        if let (true, Some(when)) = (early, &draft.when) {
-            self.problems
-                .push(when.problem(format!("when = \"early\" is {NOT_YET}")));
-        }
+        let when = [("confirmed", When::Confirmed), ("early", When::Early)];
+        let merged = [
+            ("reject", MergedPolicy::Reject),
+            ("accept", MergedPolicy::Accept),
+        ];
         if let Some(app_data) = &draft.app_data
             && !app_data.value
         {
@@ -327,6 +325,14 @@ impl Judge {
                 50,
             )),
             alone: self.word(draft.alone.as_ref(), &alone, AlonePolicy::Serve),
+            when: self.word(draft.when.as_ref(), &when, When::Confirmed),
+            merged: self.word(draft.merged.as_ref(), &merged, MergedPolicy::Reject),
+            calls_per_position: self.number(
+                draft.calls_per_position.as_ref(),
+                1,
+                CALLS_PER_POSITION_MAX,
+                64,
+            ),
         };
         if clustered && replication.copies == 1 {
             self.warnings

@@ -39,6 +39,8 @@ pub(crate) struct Draft {
     pub(crate) app_data: Option<Given<bool>>,
     pub(crate) silence_ms: Option<Given<u64>>,
     pub(crate) alone: Option<Given<String>>,
+    pub(crate) merged: Option<Given<String>>,
+    pub(crate) calls_per_position: Option<Given<u64>>,
     pub(crate) admin_listen: Option<Given<String>>,
     pub(crate) app: Option<Given<String>>,
     pub(crate) ring_after_ms: Option<Given<u64>>,
@@ -58,6 +60,7 @@ impl Draft {
             draft.read_node(node);
         }
         if let Some(mut sip) = top.table("sip") {
+            draft.merged = sip.string("merged");
             for listener in sip.tables("listener") {
                 draft.read_listener(&document, listener);
             }
@@ -85,7 +88,8 @@ impl Draft {
             read_route(&document, route);
         }
         if let Some(mut limits) = top.table("limits") {
-            limits.refuse(&["calls_per_position", "udp_max", "max_calls"], NOT_YET);
+            draft.calls_per_position = limits.number("calls_per_position");
+            limits.refuse(&["udp_max", "max_calls"], NOT_YET);
             limits.finish();
         }
         top.finish();

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callring_proto::app::AnyApp;
-use callring_proto::cluster::policy::{AckPolicy, AlonePolicy, Replication};
+use callring_proto::cluster::policy::{AckPolicy, AlonePolicy, MergedPolicy, Replication, When};
 use callring_proto::cluster::view::Role;
 use siphasher::sip::SipHasher24;
 
@@ -170,6 +170,9 @@ impl Config {
             ack,
             silence,
             alone,
+            when,
+            merged,
+            calls_per_position,
         } = &self.replication;
         let ack = match ack {
             AckPolicy::None => "none",
@@ -187,6 +190,14 @@ impl Config {
             MembershipPreset::Lan => "lan",
             MembershipPreset::Wan => "wan",
         };
+        let when = match when {
+            When::Confirmed => "confirmed",
+            When::Early => "early",
+        };
+        let merged = match merged {
+            MergedPolicy::Reject => "reject",
+            MergedPolicy::Accept => "accept",
+        };
         let app = match &self.app {
             AppConfig::Answer {
                 ring_after,
@@ -200,7 +211,8 @@ impl Config {
             ),
         };
         let canonical = format!(
-            "copies {copies} ack {ack} silence {} alone {alone} membership {membership} app {app}",
+            "copies {copies} ack {ack} silence {} alone {alone} when {when} merged {merged} \
+             calls_per_position {calls_per_position} membership {membership} app {app}",
             silence.as_millis()
         );
         let mut hash = SipHasher24::new_with_keys(0, 0);

@@ -38,7 +38,7 @@ fn complaints_name_place_and_remedy() {
         ),
         ("[node]\nname = \"A\"", "c.toml:2: node.name: \"A\": node names are lower case".into()),
         ("[node]\nname = \"a\"\nname = \"b\"", "c.toml:3: duplicate key".into()),
-        ("[node]\nrole = \"edge\"", "c.toml:2: node.role: role \"edge\" is not supported by this version of callring".into()),
+        ("[node]\nrole = \"edge\"", "c.toml:2: node.role: an edge gives its calls to the members of a cluster: set cluster.pki".into()),
         (
             "[node]\nrole = \"menber\"",
             "c.toml:2: node.role: \"menber\" is not \"member\" or \"edge\"; did you mean \"member\"?".into(),
@@ -113,8 +113,8 @@ fn complaints_name_place_and_remedy() {
             "c.toml:2: replication.ack: \"two\" is not \"none\", \"one\" or \"all\"".into(),
         ),
         (
-            "[replication]\nwhen = \"early\"",
-            "c.toml:2: replication.when: when = \"early\" is not supported by this version of callring".into(),
+            "[replication]\nwhen = \"always\"",
+            "c.toml:2: replication.when: \"always\" is not \"confirmed\" or \"early\"".into(),
         ),
         (
             "[replication]\nalone = \"refuse\"",
@@ -135,6 +135,28 @@ fn complaints_name_place_and_remedy() {
     for (text, expected) in cases {
         assert_eq!(complaints(text), [expected], "{text}");
     }
+}
+
+/// The same for what governs the time before an answer.
+#[test]
+fn complaints_about_set_up() {
+    let cases = [
+        (
+            "[sip]\nmerged = \"no\"",
+            "c.toml:2: sip.merged: \"no\" is not \"reject\" or \"accept\"",
+        ),
+        (
+            "[limits]\ncalls_per_position = 0",
+            "c.toml:2: limits.calls_per_position: 0 is out of range: 1 to 65536",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(complaints(text), [expected], "{text}");
+    }
+    let text = "[replication]\nwhen = \"early\"\n[sip]\nmerged = \"accept\"";
+    let config = load(text, &[], &Flags::default()).unwrap();
+    assert_eq!(config.replication.when, When::Early);
+    assert_eq!(config.replication.merged, MergedPolicy::Accept);
 }
 
 /// All complaints come at once, in the order of the file; the short form is one line.
@@ -203,6 +225,10 @@ fn example_is_accepted_with_every_key() {
     let default = Config::load(None, &env, &Flags::default()).unwrap();
     assert_eq!(full.replication.copies, default.replication.copies);
     assert_eq!(full.replication.silence, default.replication.silence);
+    assert_eq!(full.replication.when, default.replication.when);
+    assert_eq!(full.replication.merged, default.replication.merged);
+    let per_position = default.replication.calls_per_position;
+    assert_eq!(full.replication.calls_per_position, per_position);
     assert_eq!(full.stop_timeout, default.stop_timeout);
     assert_eq!(full.weight, default.weight);
     assert_eq!(full.admin_listen, default.admin_listen);

@@ -31,6 +31,8 @@ pub struct Plan {
     pub ack: &'static str,
     /// How long a member may say nothing before it counts as silent, if not the default.
     pub silence: Option<Duration>,
+    /// SIP listeners of each node.
+    pub sip: Vec<String>,
     /// Shards per node.
     pub shards: u16,
     /// The level of the logs.
@@ -50,6 +52,7 @@ impl Plan {
             copies: 2,
             ack: "one",
             silence: None,
+            sip: vec!["udp://127.0.0.1:0".into()],
             shards: 1,
             log_level: "info".into(),
             ring: Duration::ZERO,
@@ -281,9 +284,10 @@ impl Cluster {
         let silence = self.plan.silence.map_or_else(String::new, |silence| {
             format!("silence_ms = {}\n", silence.as_millis())
         });
+        let listener = |url| format!("[[sip.listener]]\nlisten = \"{url}\"\n");
+        let listeners: String = self.plan.sip.iter().map(listener).collect();
         let mut text = format!(
-            "[node]\nname = \"{name}\"\nshards = {shards}\n\
-             [[sip.listener]]\nlisten = \"udp://127.0.0.1:0\"\n\
+            "[node]\nname = \"{name}\"\nshards = {shards}\n{listeners}\
              [cluster]\nlisten = \"127.0.0.1:0\"\nseeds = [{}]\npki = {:?}\n\
              [replication]\ncopies = {copies}\nack = \"{ack}\"\n{silence}\
              [admin]\nlisten = \"127.0.0.1:0\"\n\

@@ -1,4 +1,5 @@
-//! The demo: a cluster of real processes on loopback, a phone, a kill, and what became of the calls.
+//! The demo: a cluster of real processes on loopback, a phone, a kill, and what became of the
+//! calls.
 //!
 //! | file | what lives there |
 //! |---|---|

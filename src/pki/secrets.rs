@@ -1,4 +1,5 @@
-//! `cluster.key`: what every member of a cluster knows and nobody else. Never printed, never logged.
+//! `cluster.key`: what every member of a cluster knows and nobody else. Never printed, never
+//! logged.
 
 use std::fmt;
 use std::fmt::Write as _;

@@ -80,8 +80,8 @@ fn files_are_private_and_kept() {
     assert_eq!(fs::read(dir.path(CA_KEY)).unwrap(), before);
 }
 
-/// A loaded identity verifies as TLS would verify it, for the node's name and each further name, and
-/// the secrets come back as they were written.
+/// A loaded identity verifies as TLS would verify it, for the node's name and each further name,
+/// and the secrets come back as they were written.
 #[test]
 fn chain_verifies_and_secrets_come_back() {
     use rustls::pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _};

@@ -24,7 +24,8 @@ impl Clock {
         Instant::START + since
     }
 
-    /// The point at which tokio's timers have to wake for `at`; far ahead if it is beyond reckoning.
+    /// The point at which tokio's timers have to wake for `at`; far ahead if it is beyond
+    /// reckoning.
     pub(crate) fn wake_at(&self, at: Instant) -> tokio::time::Instant {
         let since = at.since(Instant::START).min(Duration::from_hours(24 * 365));
         self.start + since

@@ -1,7 +1,8 @@
-//! The control task: drives membership, feeds it with datagrams and metadata, and hands its views to
-//! the shards, the fabric and the handle.
+//! The control task: drives membership, feeds it with datagrams and metadata, and hands its views
+//! to the shards, the fabric and the handle.
 //!
-//! It waits for nothing but its own queues. It decides nothing: who is a member is membership's word.
+//! It waits for nothing but its own queues. It decides nothing: who is a member is membership's
+//! word.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ use super::join;
 use super::metadata::{Inbound, MetadataGossip};
 use super::quic::{Fabric, FabricEvent};
 use super::shard_loop::{LocalInput, ShardPort};
+use super::stats::NodeCounters;
 
 /// How often links and metadata are looked after.
 const TICK: Duration = Duration::from_millis(100);
@@ -31,6 +33,8 @@ const TICK: Duration = Duration::from_millis(100);
 const BEGIN_AGAIN_PAUSE: Duration = Duration::from_secs(10);
 /// Ticks between two calls of chitchat to members of which nothing is known.
 const CALL_TICKS: u64 = 5;
+/// Ticks between two looks at how many calls run here.
+const LOAD_TICKS: u64 = 20;
 /// Ticks between two look-ups of the seeds' addresses.
 const SEED_TICKS: u64 = 50;
 /// Events of the fabric that wait for control; datagrams above are dropped.
@@ -41,8 +45,6 @@ pub(super) const EVENTS: usize = 1_024;
 pub(super) enum Command {
     /// Tell the members of it, then the shards; then whoever waits for that.
     Draining(bool, oneshot::Sender<()>),
-    /// Tell the members of it.
-    Load(u32),
     /// Say good-bye; then control ends.
     Leave(oneshot::Sender<()>),
 }
@@ -66,6 +68,7 @@ pub(super) struct ControlParts {
     pub(super) ports: Arc<[ShardPort]>,
     pub(super) views: watch::Sender<Arc<View>>,
     pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) counters: Arc<NodeCounters>,
     pub(super) cluster: Option<Clustered>,
 }
 
@@ -81,6 +84,7 @@ pub(super) struct Control {
     /// Added to membership's epochs, so that they rise over a new membership too.
     epoch_base: u64,
     commands: mpsc::Receiver<Command>,
+    counters: Arc<NodeCounters>,
     cluster: Option<Clustered>,
     gossip: Option<MetadataGossip>,
     told: BTreeMap<MemberId, Metadata>,
@@ -119,6 +123,7 @@ impl Control {
             views: parts.views,
             epoch_base: 0,
             commands: parts.commands,
+            counters: parts.counters,
             cluster: parts.cluster,
             gossip: None,
             told: BTreeMap::new(),
@@ -163,10 +168,6 @@ impl Control {
                     self.carry_out().await;
                     // Nobody may wait any more.
                     let _ = done.send(());
-                }
-                Next::Command(Some(Command::Load(load))) => {
-                    self.meta.load = load;
-                    self.publish_own().await;
                 }
                 Next::Seeds(seeds) => {
                     if seeds != self.seeds {
@@ -226,6 +227,13 @@ impl Control {
                 for member in view.live().filter(|member| !member.known) {
                     gossip.call(member.cluster_addr);
                 }
+            }
+        }
+        if self.ticks.is_multiple_of(LOAD_TICKS) {
+            let load = coarse(self.counters.load());
+            if load != self.meta.load {
+                self.meta.load = load;
+                self.publish_own().await;
             }
         }
         if self.ticks.is_multiple_of(SEED_TICKS) {
@@ -372,6 +380,13 @@ impl Control {
             gossip.stop().await;
         }
     }
+}
+
+/// A load as members are told it: each change of metadata is a new view for everybody, so only
+/// changes by a quarter or so are told, and few calls are none.
+fn coarse(load: u32) -> u32 {
+    let spare = (u32::BITS - load.leading_zeros()).saturating_sub(3);
+    if load < 16 { 0 } else { load >> spare << spare }
 }
 
 /// The fabric's next event; for a standalone node there is none, ever.

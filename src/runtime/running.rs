@@ -71,7 +71,6 @@ impl Running {
         let listeners = udp::bind(&config.sip, config.shards)?;
         let (ports, queues): (Vec<_>, Vec<_>) = (0..config.shards).map(|_| port()).unzip();
         let ports: Arc<[ShardPort]> = ports.into();
-
         let mut cluster = None;
         let mut company = false;
         let mut life = join::life(1).map_err(|source| system("randomness", source))?;
@@ -169,6 +168,7 @@ impl Running {
             ports,
             views,
             commands: commands_end,
+            counters: running.counters.clone(),
             cluster,
         };
         let control = Control::start(parts)
@@ -290,11 +290,6 @@ impl Running {
 
     pub(crate) fn stop_timeout(&self) -> Duration {
         self.stop_timeout
-    }
-
-    pub(crate) fn set_load(&self, calls: u32) {
-        // Full: the next one says the same.
-        let _ = self.commands.try_send(Command::Load(calls));
     }
 
     pub(crate) fn fabric_stats(&self) -> FabricStats {

@@ -1,5 +1,5 @@
-//! One thread per shard: gathers what came in, hands it to the core, carries out what the core wants,
-//! sleeps until the next input or deadline.
+//! One thread per shard: gathers what came in, hands it to the core, carries out what the core
+//! wants, sleeps until the next input or deadline.
 //!
 //! No locks, nothing waits: every queue is bounded, and every way out says what happens when it is
 //! full. Must not know what a SIP message or a frame says, beyond the frame's header.
@@ -51,6 +51,10 @@ pub(crate) trait Machine {
     fn poll_output(&mut self, now: Instant) -> Option<Output>;
     /// When `handle_timeout` wants to be called.
     fn next_deadline(&self) -> Option<Instant>;
+    /// Calls that run.
+    fn load(&self) -> u32 {
+        0
+    }
 }
 
 impl Machine for Shard {
@@ -65,6 +69,9 @@ impl Machine for Shard {
     }
     fn next_deadline(&self) -> Option<Instant> {
         self.next_deadline()
+    }
+    fn load(&self) -> u32 {
+        self.load()
     }
 }
 
@@ -207,6 +214,8 @@ struct Loop<M> {
     fabric_inputs: Vec<FabricInput>,
     local_inputs: Vec<LocalInput>,
     scratch: Vec<u8>,
+    /// The machine's calls as counted last.
+    load: u32,
     stopping: bool,
 }
 
@@ -233,6 +242,7 @@ impl<M: Machine> Loop<M> {
             fabric_inputs: Vec::with_capacity(FRAMES_PER_TURN),
             local_inputs: Vec::with_capacity(LOCALS_PER_TURN),
             scratch: vec![0; SIP_MESSAGE_BYTES_MAX],
+            load: 0,
             stopping: false,
         })
     }
@@ -304,6 +314,14 @@ impl<M: Machine> Loop<M> {
         for socket in &mut self.sockets {
             socket.flush(&self.counters);
         }
+        let load = self.machine.load();
+        let (more, less) = (
+            load.saturating_sub(self.load),
+            self.load.saturating_sub(load),
+        );
+        self.load = load;
+        self.counters.calls_begun.add(u64::from(more));
+        self.counters.calls_left.add(u64::from(less));
     }
 
     fn take_locals(&mut self, now: Instant) {

@@ -25,6 +25,14 @@ impl Counter {
     }
 }
 
+impl NodeCounters {
+    /// Calls that run just now, about.
+    pub(crate) fn load(&self) -> u32 {
+        let calls = self.calls_begun.get().saturating_sub(self.calls_left.get());
+        u32::try_from(calls).unwrap_or(u32::MAX)
+    }
+}
+
 macro_rules! counters {
     ($(#[$of:meta])* $live:ident => $(#[$shown_of:meta])* $shown:ident {
         $($(#[$doc:meta])* $field:ident),+ $(,)?
@@ -55,6 +63,10 @@ counters! {
     NodeCounters =>
     /// What the shards' threads did; all rising.
     NodeStats {
+        /// Calls that began to run, net of those that left in the same turn.
+        calls_begun,
+        /// Calls that ended or went to another member.
+        calls_left,
         /// SIP datagrams received.
         datagrams_in,
         /// SIP datagrams sent.

@@ -125,6 +125,7 @@ fn config(name: &str) -> NodeConfig {
             ack: AckPolicy::One,
             silence: Duration::from_millis(50),
             alone: AlonePolicy::Serve,
+            ..Replication::default()
         },
         cluster_key: None,
         config_hash: 42,
@@ -213,8 +214,8 @@ async fn broken_shard_is_noticed() {
     node.shutdown().await;
 }
 
-/// A port that is taken, an address that can't be advertised and a certificate for somebody else are
-/// refused with the reason.
+/// A port that is taken, an address that can't be advertised and a certificate for somebody else
+/// are refused with the reason.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refuses_to_start_with_a_reason() {
     let (node, _) = start(config("first")).await;

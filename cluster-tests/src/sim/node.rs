@@ -136,6 +136,7 @@ fn shards(
                 ack: plan.ack,
                 silence: Duration::from_millis(50),
                 alone: AlonePolicy::Serve,
+                ..Replication::default()
             },
             sealer: Arc::clone(sealer),
             app: app.clone(),

@@ -8,9 +8,9 @@ use cluster_tests::arena::{Arena, PATIENCE, plan, say};
 
 #[test]
 fn a_resumed_owner_hangs_up_nobody() {
-    // Goal: exactly one BYE. Method: the application is to hang up after three seconds; its owner is
-    // stopped before, the call is taken over by an INFO through an outsider, the heir hangs up, the
-    // owner goes on with its timer long due.
+    // Goal: exactly one BYE. Method: the application is to hang up after three seconds; its owner
+    // is stopped before, the call is taken over by an INFO through an outsider, the heir hangs up,
+    // the owner goes on with its timer long due.
     let mut plan = plan();
     plan.hangup_after_s = Some(3);
     let mut arena = Arena::start(plan, 5);

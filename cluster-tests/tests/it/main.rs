@@ -3,12 +3,16 @@
 //!
 //! Timing decides nothing here but where a bound is the promise itself; figures are printed.
 
+mod addresses;
 mod answer_once;
 mod commit;
+mod edge;
 mod load;
 mod members;
 mod relay;
+mod setup;
 mod sim;
 mod story;
 mod strangers;
+mod swim;
 mod takeover;

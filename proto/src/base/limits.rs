@@ -42,3 +42,10 @@ pub const BATCH_RECORDS_MAX: usize = 256;
 pub const BATCH_BYTES_MAX: usize = 256 * 1_024;
 /// Largest frame body, bytes. Above: the link is closed.
 pub const FRAME_BYTES_MAX: usize = 4 * 1_024 * 1_024;
+/// Birth notices that one shard keeps for others' and its own INVITEs. Above: the oldest goes.
+pub const BIRTHS_MAX: usize = 65_536;
+/// Transactions that are looked for at once, by one shard. Above: the request is dropped.
+pub const SEEKS_MAX: usize = 4_096;
+/// Requests without a final response that an ingress keeps to submit them again. Above: the oldest
+/// goes.
+pub const KEPT_MAX: usize = 16_384;

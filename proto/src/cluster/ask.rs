@@ -3,7 +3,6 @@
 
 use smallvec::SmallVec;
 
-use super::effect::Effect;
 use super::engine::{Cluster, Wake};
 use super::lookup::Step;
 use crate::base::ids::{CallId, MemberId};
@@ -54,7 +53,8 @@ impl<H> Cluster<H> {
         let circle: SmallVec<[MemberId; 6]> = match step {
             Step::Everyone => return self.not_found(key, now),
             Step::Asking => {
-                if !self.everyone_tokens.take(now) {
+                let paced = self.lookups.get(&key).is_some_and(|lookup| lookup.paced);
+                if !paced && !self.everyone_tokens.take(now) {
                     return self.look_later(key, now);
                 }
                 self.view.live().map(|info| info.id).collect()
@@ -145,6 +145,7 @@ impl<H> Cluster<H> {
             .get(&key)
             .is_some_and(|lookup| lookup.known.is_some());
         if known || !self.is_conclusive(key, now) {
+            self.doubt_hearsay(key);
             return self.look_later(key, now);
         }
         let Some(lookup) = self.lookups.get_mut(&key) else {
@@ -159,10 +160,22 @@ impl<H> Cluster<H> {
             self.negative.insert(key, now + NEGATIVE_KEEP);
         }
         for brought in queue {
-            self.effect(Effect::NotFound {
-                key,
-                message: brought.message,
-            });
+            self.nobody_has(key, brought.message, now);
+        }
+    }
+
+    /// An absent owner's own word is all that is known of the call: it may have died before there
+    /// was a copy. What the others say is heard once more, without that word.
+    fn doubt_hearsay(&mut self, key: CallId) {
+        let known = self
+            .lookups
+            .get(&key)
+            .and_then(|lookup| lookup.known.as_ref());
+        let hearsay = known.is_some_and(|known| {
+            known.members.is_empty() && self.is_absent(known.ballot.owner, key)
+        });
+        if let Some(lookup) = self.lookups.get_mut(&key).filter(|_| hearsay) {
+            lookup.known = None;
         }
     }
 

@@ -14,6 +14,7 @@ impl<H> Cluster<H> {
     /// The next effect. Batches form here, out of all that changed since the last drain.
     pub fn poll_effect(&mut self, now: Instant) -> Option<Effect<H>> {
         if self.effects.is_empty() {
+            self.flush_births();
             self.flush_lanes(now);
         }
         self.effects.pop_front()

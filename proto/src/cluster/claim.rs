@@ -1,7 +1,7 @@
 //! The claimant's side: how a member becomes owner of a call whose owner is silent.
 //!
-//! PROTOCOL.md rules 9, 10, 12, 13, 14, 15 are kept here. Safety holds whoever claims; that only the
-//! first listed member that is not silent does so is for progress.
+//! PROTOCOL.md rules 9, 10, 12, 13, 14, 15 are kept here. Safety holds whoever claims; that only
+//! the first listed member that is not silent does so is for progress.
 
 use smallvec::SmallVec;
 
@@ -11,6 +11,7 @@ use super::entry::{Brought, Claiming, Copy, Owned, Queue, Role, Stage};
 use super::gate::Gate;
 use super::handoff::is_at_rest;
 use super::liveness::Peer;
+use super::release::ENDED;
 use super::sabotage::Break;
 use crate::base::ids::{Ballot, CallId, MemberId, Version};
 use crate::base::limits::{CSEQ_LEASE, T1_X64};
@@ -143,8 +144,10 @@ impl<H> Cluster<H> {
             whom.clear();
         }
         whom.push(claiming.best.record.ballot.owner);
-        whom.extend(self.view.holders(key.position, self.policy.copies));
-        whom.extend(self.previous.holders(key.position, self.policy.copies));
+        // As many again as there are copies: a replacement lies behind those that were silent then.
+        let reach = self.policy.copies * 2;
+        whom.extend(self.view.holders(key.position, reach));
+        whom.extend(self.previous.holders(key.position, reach));
         if claiming.wide {
             whom.extend(self.view.live().map(|info| info.id));
         }
@@ -259,10 +262,12 @@ impl<H> Cluster<H> {
             self.abort_claim(key, ballot, now);
             return;
         }
-        // Rule 13: a copy whose listed holder had it released is obsolete.
+        // Rule 13: a copy whose listed holder had it released is obsolete, and so is one of a call
+        // whose end somebody has purged.
         let lapsed = claiming.lapsed.iter().find(|(member, mark)| {
             let named = best.members.contains(member) || best.ballot.owner == *member;
-            named && *mark >= best.rank()
+            let purged = mark.1 == ENDED && mark.0 >= best.ballot;
+            (named && *mark >= best.rank()) || purged
         });
         if let Some((_, mark)) = lapsed
             && !self.breaks(Break::ClaimObsolete)
@@ -271,8 +276,8 @@ impl<H> Cluster<H> {
             self.obsolete(key, mark, now);
             return;
         }
-        // Everybody asked, not only everybody listed: a copy left behind by changes it has not heard
-        // of lists the wrong members, and only the ring leads to the right ones.
+        // Everybody asked, not only everybody listed: a copy left behind by changes it has not
+        // heard of lists the wrong members, and only the ring leads to the right ones.
         let of_ring = self.breaks(Break::AskTheRing);
         let must: Members = best
             .listed()
@@ -303,14 +308,15 @@ impl<H> Cluster<H> {
         }
     }
 
-    /// Whether the owner that invited us has not promised for too long. It has gone on by itself, or
-    /// it is silent, and then a claim of the ordinary kind will do.
+    /// Whether the owner that invited us has not promised for too long. It has gone on by itself,
+    /// or it is silent, and then a claim of the ordinary kind will do.
     fn is_invitation_void(&self, claiming: &Claiming, now: Instant) -> bool {
         let age = now.since(claiming.since);
         claiming.invited_by.is_some() && age >= INVITATION
     }
 
-    /// Rule 14: the first record of the new ballot goes to old and new members before anything else.
+    /// Rule 14: the first record of the new ballot goes to old and new members before anything
+    /// else.
     pub(super) fn activate(&mut self, key: CallId, now: Instant) {
         let Some(entry) = self.entries.get_mut(&key) else {
             return;
@@ -361,7 +367,8 @@ impl<H> Cluster<H> {
         self.advance_lookup(key, now);
     }
 
-    /// The claim is off: the copy is a copy again, and what was queued goes to whoever owns `ballot`.
+    /// The claim is off: the copy is a copy again, and what was queued goes to whoever owns
+    /// `ballot`.
     pub(super) fn abort_claim(&mut self, key: CallId, ballot: Ballot, now: Instant) {
         let Some(entry) = self.entries.get_mut(&key) else {
             return;
@@ -417,8 +424,8 @@ impl<H> Cluster<H> {
         }
     }
 
-    /// A listed member that claims our call in vain takes no record of ours any more (rule 4). It may
-    /// be that the claim is old news, and we are the ones to hear something soon.
+    /// A member that claims our call in vain takes no record of ours any more (rule 4). It
+    /// may be that the claim is old news, and we are the ones to hear something soon.
     pub(super) fn claimed_in_vain(
         &mut self,
         key: CallId,
@@ -427,12 +434,18 @@ impl<H> Cluster<H> {
         now: Instant,
     ) {
         let until = now + self.orphan_after();
-        if let Some(owned) = self.owned_mut(key)
-            && owned.record.lists(from)
-            && ballot > owned.record.ballot
-        {
+        let Some(owned) = self.owned_mut(key) else {
+            return;
+        };
+        let (mark, listed) = (owned.record.rank(), owned.record.lists(from));
+        let settled = owned.stage == Stage::Active && owned.record.old.is_empty();
+        if ballot > owned.record.ballot {
             owned.contested = Some((ballot, until));
             self.wake_at(until, Wake::Key(key));
+        }
+        if settled && !listed {
+            // It holds a copy that nobody meant it to keep: it missed our coming.
+            self.release_copy(from, key, mark, now);
         }
     }
 
@@ -453,36 +466,6 @@ impl<H> Cluster<H> {
     /// How long whoever fenced us off may take until its record shows.
     pub(super) fn orphan_after(&self) -> Duration {
         self.policy.silence * 2
-    }
-
-    /// Membership declared us down while we lived: what we owned is claimed anew under the new life.
-    pub fn on_renamed(&mut self, me: MemberId, now: Instant) {
-        let owned: Vec<CallId> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| matches!(entry.role, Role::Owned(_) | Role::Claiming(_)))
-            .map(|(key, _)| *key)
-            .collect();
-        self.me = me;
-        self.renamed_at = Some(now);
-        for key in owned {
-            let Some(ballot) = self.entries.get(&key).map(|entry| entry.promised) else {
-                continue;
-            };
-            if self.is_early(key) {
-                // Nobody else has heard of it: it goes on under the new name.
-                if let Some(entry) = self.entries.get_mut(&key) {
-                    entry.promised.owner = me;
-                }
-                if let Some(owned) = self.owned_mut(key) {
-                    owned.record.ballot.owner = me;
-                }
-                continue;
-            }
-            self.abort_claim(key, ballot, now);
-            self.yield_to(key, ballot, now);
-            self.start_claim(key, Queue::default(), None, now);
-        }
     }
 }
 

@@ -1,8 +1,11 @@
 //! The only way out of the cluster room.
 
+use bytes::Bytes;
+
+use crate::base::flow::Flow;
 use crate::base::ids::{Ballot, CallId, MemberId};
 use crate::base::time::{Duration, Instant};
-use crate::wire::{Address, Egress, Frame, Message, Record, SignalAnswer};
+use crate::wire::{Address, Egress, Frame, Judgement, Message, Record, SignalAnswer, Submit};
 
 /// What the cluster wants done. `H` is an output that was held; the room never looks into it.
 #[derive(Debug)]
@@ -74,4 +77,37 @@ pub enum Effect<H> {
     Egress(Egress),
     /// What became of a signal sent from here.
     SignalAnswer(SignalAnswer),
+    /// Whether a birth here stands (SIP.md S3.1).
+    Judged {
+        /// Of which call.
+        key: CallId,
+        /// The word.
+        judgement: Judgement,
+    },
+    /// The owner of a call died before there was a record: what it left to be done then (S3.3).
+    End {
+        /// The call.
+        key: CallId,
+        /// What its birth notice said.
+        end: Bytes,
+    },
+    /// A call that has no record is to have one all the same: it is to be handed over.
+    Expose {
+        /// Which call.
+        key: CallId,
+    },
+    /// A request without a tag of ours whose transaction nobody knows.
+    Nowhere {
+        /// The request.
+        message: Message,
+    },
+    /// A request that this member was chosen to serve.
+    Submitted(Submit),
+    /// The member that was chosen to serve a request has fallen silent: it is as if it came anew.
+    Again {
+        /// The way it came.
+        flow: Flow,
+        /// The request.
+        bytes: Bytes,
+    },
 }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::births::Births;
 use super::effect::Effect;
 use super::entry::{Entry, Role};
 use super::lane::{Applied, Lane};
@@ -49,6 +50,8 @@ pub(super) enum Wake {
     Digest,
     /// Go on moving copies to where the ring wants them.
     Rebalance,
+    /// Look after births and what belongs to them.
+    Births,
 }
 
 /// The ownership protocol for all calls of one shard. `H` is whatever the caller holds at the gate.
@@ -84,6 +87,7 @@ pub struct Cluster<H> {
     pub(super) everyone_tokens: Bucket,
     pub(super) had: super::replica::Remembered,
     pub(super) releases: super::release::Releases,
+    pub(super) births: Births,
     pub(super) rng: Rng,
     pub(super) stats: Stats,
     pub(super) effects: VecDeque<Effect<H>>,
@@ -123,6 +127,7 @@ impl<H> Cluster<H> {
             everyone_tokens: Bucket::default(),
             had: super::replica::Remembered::default(),
             releases: super::release::Releases::default(),
+            births: Births::new(hasher),
             rng,
             stats: Stats::default(),
             effects: VecDeque::new(),
@@ -240,6 +245,7 @@ impl<H> Cluster<H> {
             self.shards.remove(&member);
             self.rouse_member(member, now);
         }
+        self.births_in_view(now);
         self.start_sweep(now);
         self.settle_view();
         self.note_draining(now);
@@ -350,6 +356,7 @@ impl<H> Cluster<H> {
             Frame::NotOwner(not_owner) => self.on_not_owner(from, &not_owner, now),
             Frame::Egress(egress) => self.effect(Effect::Egress(egress)),
             Frame::SignalAnswer(answer) => self.effect(Effect::SignalAnswer(answer)),
+            setup => self.on_setup_frame(peer, setup, now),
         }
         if heard.was_silent {
             tracing::debug!(?peer, "heard again");
@@ -375,6 +382,7 @@ impl<H> Cluster<H> {
             tracing::debug!(?peer, "silent");
             self.rouse(peer, now);
             self.start_sweep(now);
+            self.look_after_kept(now);
         }
         while let Some((at, wake)) = self.wakes.first().copied()
             && at <= now
@@ -389,6 +397,7 @@ impl<H> Cluster<H> {
                 Wake::Adopt => self.adopt_some(now),
                 Wake::Rebalance => self.rebalance_some(now),
                 Wake::Digest => self.send_digests(now),
+                Wake::Births => self.tick_births(now),
             }
         }
     }
@@ -436,6 +445,7 @@ impl<H> Cluster<H> {
         self.advance_pending_claims(key, now);
         self.advance_orphan(key, now);
         self.advance_lookup(key, now);
+        self.advance_birth(key, now);
     }
 
     /// Pings every linked shard that nothing was asked of for a while, so that silence is known
@@ -453,7 +463,7 @@ impl<H> Cluster<H> {
             .policy
             .silence
             .max(Duration::from_secs(1) * peers / PINGS_PER_SECOND);
-        if !(self.entries.is_empty() && self.releases.is_empty()) {
+        if !(self.entries.is_empty() && self.releases.is_empty() && self.births.is_idle()) {
             for peer in linked {
                 let fresh = self
                     .liveness

@@ -3,7 +3,6 @@
 //! Nothing here makes anybody an owner; at most it tells the heir (rule 9) or, if we are the heir,
 //! begins a claim. Who is asked when nobody here knows is `ask`'s business.
 
-use super::effect::Effect;
 use super::engine::{Cluster, Wake};
 use super::entry::{Brought, Queue, Role, Stage};
 use super::lookup::{Lookup, Relayed, Step};
@@ -110,10 +109,7 @@ impl<H> Cluster<H> {
             role @ (Some(Role::Copy(_) | Role::None) | None) => {
                 let copy = matches!(role, Some(Role::Copy(_)));
                 if !copy && self.negative.get(&key).is_some_and(|until| now < *until) {
-                    return self.effect(Effect::NotFound {
-                        key,
-                        message: brought.message,
-                    });
+                    return self.nobody_has(key, brought.message, now);
                 }
                 self.trim_lookups(now);
                 let lookup = self
@@ -166,7 +162,12 @@ impl<H> Cluster<H> {
                 return;
             }
             Some(Role::Copy(copy)) => {
-                let members: Members = copy.record.listed().collect();
+                let (me, renamed) = (self.me, self.renamed_at.is_some());
+                let living = |member: MemberId| {
+                    let ours = renamed && member.node == me.node;
+                    if ours { me } else { member }
+                };
+                let members: Members = copy.record.listed().map(living).collect();
                 lookup.learn(copy.record.ballot, Some(&members));
             }
             Some(Role::None) | None => {}

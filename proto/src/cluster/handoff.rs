@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use super::effect::Effect;
 use super::engine::{Cluster, Wake};
 use super::entry::{Owned, Queue, Role, Stage};
 use super::view::MemberInfo;
@@ -97,6 +98,11 @@ impl<H> Cluster<H> {
         let Some(owned) = self.owned(key) else {
             return false;
         };
+        if owned.stage == Stage::Early {
+            // Only what has a record can be claimed; next time it has one.
+            self.effect(Effect::Expose { key });
+            return false;
+        }
         if !is_at_rest(owned) {
             return false;
         }

@@ -1,8 +1,8 @@
 //! Lanes: the replication log from this shard to one shard of one member.
 //!
 //! What waits is a set of *keys*, not of records: a record is written out when the window has room,
-//! at the version the call then has. So a slow member costs memory by calls, never by changes, and a
-//! new session resends present states, never old frames (PROTOCOL.md rule 18). Records that
+//! at the version the call then has. So a slow member costs memory by calls, never by changes, and
+//! a new session resends present states, never old frames (PROTOCOL.md rule 18). Records that
 //! become due while others are in flight share a batch; an idle lane sends at once.
 
 use std::collections::{BTreeSet, VecDeque};

@@ -1,9 +1,10 @@
 //! Silence: whether a member's shard owes an answer for too long (PROTOCOL.md, Terms).
 //!
 //! *Silent* = no frame for `silence` while something was due. Pings make something due; the shard's
-//! own thread answers them, so a hung shard under a live connection is silent too. This is evidence,
-//! not membership: a member that is silent to one may be heard by another, and comes back by being
-//! heard. Nothing here decides who is a member, and nothing here sends: it says when to ping.
+//! own thread answers them, so a hung shard under a live connection is silent too. This is
+//! evidence, not membership: a member that is silent to one may be heard by another, and comes back
+//! by being heard. Nothing here decides who is a member, and nothing here sends: it says when to
+//! ping.
 //!
 //! An echo is the other half (rule 6): a stamp of ours that came back proves that the peer heard us
 //! after that stamp, and so can't have found us silent since.

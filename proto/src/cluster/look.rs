@@ -195,7 +195,8 @@ impl<H> Cluster<H> {
         let Some(record) = self.entries.get(&key).and_then(Entry::record) else {
             return false;
         };
-        let heir = record.listed().find(|member| !self.is_absent(*member, key));
+        let mut listed = record.listed().map(|member| self.living(member));
+        let heir = listed.find(|member| !self.is_absent(*member, key));
         self.is_absent(record.ballot.owner, key) && heir == Some(self.me)
     }
 

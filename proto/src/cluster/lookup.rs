@@ -18,22 +18,31 @@ use crate::base::ids::{Ballot, MemberId};
 use crate::base::time::Instant;
 use crate::wire::Members;
 
-/// Rate limit of questions to every member.
+/// A rate limit; by default that of questions to every member.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bucket {
     pub(super) tokens: u32,
     pub(super) filled: Instant,
+    per_second: u32,
+    max: u32,
 }
 
 impl Bucket {
-    const MAX: u32 = 100;
-    const PER_SECOND: u32 = 100;
+    /// Refilled at this rate, up to this many.
+    pub(super) fn new(per_second: u32, max: u32) -> Self {
+        Self {
+            tokens: max,
+            filled: Instant::START,
+            per_second,
+            max,
+        }
+    }
 
     pub(super) fn take(&mut self, now: Instant) -> bool {
         let millis = u32::try_from(now.since(self.filled).as_millis()).unwrap_or(u32::MAX);
-        let fresh = millis.saturating_mul(Self::PER_SECOND) / 1_000;
+        let fresh = millis.saturating_mul(self.per_second) / 1_000;
         if fresh > 0 {
-            self.tokens = self.tokens.saturating_add(fresh).min(Self::MAX);
+            self.tokens = self.tokens.saturating_add(fresh).min(self.max);
             self.filled = now;
         }
         let granted = self.tokens > 0;
@@ -44,10 +53,7 @@ impl Bucket {
 
 impl Default for Bucket {
     fn default() -> Self {
-        Self {
-            tokens: Self::MAX,
-            filled: Instant::START,
-        }
+        Self::new(100, 100)
     }
 }
 
@@ -99,6 +105,8 @@ pub(super) struct Lookup {
     pub(super) queue: Queue,
     pub(super) since: Instant,
     pub(super) used: Instant,
+    /// Whoever began it keeps to a pace of its own.
+    pub(super) paced: bool,
 }
 
 impl Lookup {
@@ -115,6 +123,7 @@ impl Lookup {
             queue: Queue::default(),
             since: now,
             used: now,
+            paced: false,
         }
     }
 

@@ -89,6 +89,9 @@ pub struct Membership {
     foca: Foca<Identity, Door, Rng, NoCustomBroadcast>,
     config: MembershipConfig,
     roster: Roster,
+    /// What foca said of each member when it was last compared with the roster, in its order: most
+    /// datagrams change nothing. Empty: the roster was changed otherwise.
+    compared: Vec<Member<Identity>>,
     seeds: Vec<SocketAddr>,
     /// Who left takes part in nothing any more.
     left: bool,
@@ -113,6 +116,7 @@ impl Membership {
             foca: Foca::new(me, config.to_foca(SWIM_BYTES_MAX), rng, door),
             config,
             roster,
+            compared: Vec::new(),
             seeds: Vec::new(),
             left: false,
             outbox: Outbox::default(),
@@ -260,6 +264,7 @@ impl Membership {
         if own || identity.member().node != from {
             return false;
         }
+        self.compared.clear();
         if self.roster.set_leaving(&identity) {
             let down = std::iter::once(Member::down(identity));
             let result = self.foca.apply_many(down, true, &mut self.outbox);
@@ -372,6 +377,7 @@ impl Membership {
     }
 
     fn forget(&mut self, now: Instant) {
+        self.compared.clear();
         for gone in self.roster.forget(now) {
             let result = self
                 .foca
@@ -380,15 +386,20 @@ impl Membership {
         }
     }
 
-    /// Carries what foca did into the roster, the alarms and the effects. The roster is compared in
-    /// full: foca tells nothing of suspicion, and of a rename not always what went up or down.
+    /// Carries what foca did into the roster, the alarms and the effects. All members are looked
+    /// at: foca tells nothing of suspicion, and of a rename not always what went up or down.
     fn settle(&mut self, now: Instant) {
         if self.left {
             return;
         }
         let mut changed = self.renew(now);
         let mut collisions = 0;
-        for member in self.foca.iter_membership_state() {
+        for (nth, member) in self.foca.iter_membership_state().enumerate() {
+            match self.compared.get_mut(nth) {
+                Some(compared) if compared == member => continue,
+                Some(compared) => compared.clone_from(member),
+                None => self.compared.push(member.clone()),
+            }
             if member.id().name == self.foca.identity().name {
                 continue;
             }
@@ -447,6 +458,7 @@ impl Membership {
         );
         self.effects
             .push_back(MembershipEffect::Renamed(me.member()));
+        self.compared.clear();
         self.roster.set_me(me, MemberState::Alive, now);
         true
     }

@@ -22,7 +22,25 @@ pub enum AlonePolicy {
     Refuse,
 }
 
-/// `[replication]`.
+/// From when on a call has copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// From its answer on. Before, members have notices of its birth only.
+    Confirmed,
+    /// From its birth on.
+    Early,
+}
+
+/// What to do with one request that came by two ways (RFC 3261 8.2.2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MergedPolicy {
+    /// The later one is answered 482.
+    Reject,
+    /// Each begins a call.
+    Accept,
+}
+
+/// `[replication]`, and what else of the configuration shards go by.
 #[derive(Clone, Debug)]
 pub struct Replication {
     /// Copies of a call, the owner's included.
@@ -33,6 +51,12 @@ pub struct Replication {
     pub silence: Duration,
     /// See [`AlonePolicy`].
     pub alone: AlonePolicy,
+    /// See [`When`].
+    pub when: When,
+    /// See [`MergedPolicy`].
+    pub merged: MergedPolicy,
+    /// Calls of one Call-ID that one member serves at a time (SIP.md S2.1). Above: 503.
+    pub calls_per_position: u32,
 }
 
 impl Default for Replication {
@@ -42,6 +66,9 @@ impl Default for Replication {
             ack: AckPolicy::One,
             silence: Duration::from_millis(50),
             alone: AlonePolicy::Serve,
+            when: When::Confirmed,
+            merged: MergedPolicy::Reject,
+            calls_per_position: 64,
         }
     }
 }

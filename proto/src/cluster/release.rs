@@ -1,8 +1,8 @@
 //! Releases: telling members that their copies may go, until they have heard it.
 //!
 //! PROTOCOL.md rules 17, 18 and 20. A release that is lost leaves a copy that nobody updates; when
-//! everybody it names is gone it would be claimed, and an ended call would rise. So a release is said
-//! in every session until a later stamp of ours comes back: lanes keep their order.
+//! everybody it names is gone it would be claimed, and an ended call would rise. So a release is
+//! said in every session until a later stamp of ours comes back: lanes keep their order.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +14,10 @@ use crate::base::ids::{Ballot, CallId, MemberId, Version};
 use crate::base::limits::T1_X64;
 use crate::base::time::Instant;
 use crate::wire::{Frame, Members, Release};
+
+/// The version that a purged end is released up to: nothing of its ballot comes after it, and whoever
+/// meets the mark knows that the call is over.
+pub(super) const ENDED: Version = Version::MAX;
 
 #[derive(Clone, Copy, Debug)]
 struct Due {
@@ -113,7 +117,7 @@ impl<H> Cluster<H> {
             self.wake_at(now + T1_X64 / 8, Wake::Purge(key));
             return;
         }
-        let (ballot, version) = (owned.record.ballot, owned.record.version);
+        let (ballot, version) = (owned.record.ballot, ENDED);
         let listed: Members = owned.record.listed().collect();
         for member in listed {
             self.release_copy(member, key, (ballot, version), now);

@@ -73,7 +73,8 @@ impl<H> Cluster<H> {
             return self.let_old_go(key, now);
         }
         owned.change = Some(owned.record.version + 1);
-        tracing::debug!(?key, members = ?owned.record.members, old = ?owned.record.old, "replica change");
+        let (to, from) = (&owned.record.members, &owned.record.old);
+        tracing::debug!(?key, ?from, ?to, "replica change");
         self.bump(key, now);
     }
 

@@ -15,8 +15,8 @@ use crate::wire::{
     Refused, Release, Standing,
 };
 
-/// Keys whose copy was released and that are remembered as such (rule 13). Bounded: the oldest goes,
-/// and a claim for it then finds the ring's word instead of ours.
+/// Keys whose copy was released and that are remembered as such (rule 13). Bounded: the oldest
+/// goes, and a claim for it then finds the ring's word instead of ours.
 const REMEMBERED_MAX: usize = 65_536;
 
 /// Up to where copies that were here have been released.
@@ -237,7 +237,7 @@ impl<H> Cluster<H> {
     pub(super) fn members_of(&self, key: CallId) -> crate::wire::Members {
         let record = self.entries.get(&key).and_then(Entry::record);
         record
-            .map(|record| record.listed().collect())
+            .map(|record| record.listed().map(|member| self.living(member)).collect())
             .unwrap_or_default()
     }
 

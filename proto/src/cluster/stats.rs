@@ -84,6 +84,12 @@ pub struct Stats {
     pub fenced: u64,
     /// Messages dropped because too many waited for one call, or wandered too far.
     pub dropped: u64,
+    /// Requests given to a member that was chosen to serve them.
+    pub submitted: u64,
+    /// Requests given to another member because the first fell silent.
+    pub resubmitted: u64,
+    /// Births whose owner died before there was a record, and whose caller was told.
+    pub births_ended: u64,
     /// How long outputs were held, microseconds.
     pub gate_hold: Buckets,
     /// Records per batch.
@@ -106,6 +112,9 @@ impl Default for Stats {
             relayed: 0,
             fenced: 0,
             dropped: 0,
+            submitted: 0,
+            resubmitted: 0,
+            births_ended: 0,
             gate_hold: Buckets::new(MICROS),
             batch_records: Buckets::new(RECORDS),
         }

@@ -52,6 +52,7 @@ impl Shard {
                 .values()
                 .map(|call| call.sip.transactions() as u64)
                 .sum(),
+            births: self.cluster.births_held(),
             degraded_total: stats.degraded,
             takeovers_total: stats.takeovers,
             claimed_total: stats.claimed,
@@ -62,6 +63,9 @@ impl Shard {
             gaps_total: stats.gaps,
             claims_refused_total: stats.claims_refused,
             relayed_total: stats.relayed,
+            submitted_total: stats.submitted,
+            resubmitted_total: stats.resubmitted,
+            births_ended_total: stats.births_ended,
             fenced_total: stats.fenced,
             sip_in: self.counts.sip_in.list(),
             sip_out: self.counts.sip_out.list(),

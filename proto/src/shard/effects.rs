@@ -3,13 +3,18 @@
 use super::Shard;
 use super::live::LiveCall;
 use crate::app::{Event, Reply, Signal};
+use crate::base::flow::Flow;
 use crate::base::ids::{Ballot, CallId, MemberId};
 use crate::base::time::{Duration, Instant};
 use crate::cluster::effect::Effect;
 use crate::io::Output;
+use crate::sip::dialog::Stage;
 use crate::sip::effect::Outgoing;
+use crate::sip::locator::{Locator, owner_hint};
 use crate::sip::message::Message;
 use crate::sip::method::Method;
+use crate::sip::orphan::farewell;
+use crate::sip::transaction::key::{Rfc2543Fields, TransactionKey};
 use crate::wire;
 
 impl Shard {
@@ -34,7 +39,13 @@ impl Shard {
             }
             Effect::Yielded { key } => self.drop_call(key),
             Effect::EndedHere { key, ballot } => self.tell_winner(key, ballot, now),
-            Effect::NotFound { key, message } => self.on_not_found(key, message),
+            Effect::NotFound { key, message } => self.on_not_found(key, message, now),
+            Effect::Judged { key, judgement } => self.on_judged(key, judgement, now),
+            Effect::Expose { key } => self.expose(key, now),
+            Effect::End { key, end } => self.on_end(key, &end),
+            Effect::Nowhere { message } => self.on_nowhere(message),
+            Effect::Submitted(submit) => self.on_submitted(submit, now),
+            Effect::Again { flow, bytes } => self.on_again(flow, bytes, now),
             Effect::Egress(egress) => {
                 // The owner counted it; here it only leaves.
                 self.note_answer(&egress.bytes);
@@ -57,6 +68,10 @@ impl Shard {
         };
         if response.status().is_none_or(|status| status < 200) {
             return;
+        }
+        if response.cseq().method == Method::Invite {
+            let hash = self.transaction_hash(&answered_invite(&response));
+            self.cluster.kept_answered(hash);
         }
         let tag = response.to_tag().unwrap_or_default();
         let locator = self.sealer.open_tag(response.call_id().as_bytes(), tag);
@@ -163,12 +178,13 @@ impl Shard {
         call.asked = asked;
         if let Some(invite) = call.sip.invite_key().cloned() {
             self.invites.insert(invite.clone(), key);
-            call.invite = Some((invite, None));
+            call.invite = Some(invite);
         }
         let ended = call.sip.ended().is_some();
         let unanswered = call.sip.take_unanswered();
+        let fresh = call.sip.dialog().stage == Stage::Early;
         let open = call.sip.open_requests();
-        self.calls.insert(key, call);
+        self.put_call(key, call);
         for method in unanswered {
             // Its answer would go to the dead owner's address, so it is asked anew.
             if let Some(egress) = self.egress(key)
@@ -183,6 +199,9 @@ impl Shard {
         }
         for (id, method) in open {
             // A re-INVITE nobody resumed: the peer tries again by itself (RFC 3261 14.1).
+            if fresh && method == Method::Invite {
+                continue; // it rings on
+            }
             let status = if method == Method::Invite { 491 } else { 500 };
             if let Some(call) = self.calls.get_mut(&key) {
                 let _ = call.sip.respond(id, &Reply::new(status)); // the app may have answered it
@@ -191,16 +210,41 @@ impl Shard {
         self.settle(key, false, now);
     }
 
-    /// Nobody has the call: requests learn it, the rest is silence.
-    fn on_not_found(&mut self, key: CallId, message: wire::Message) {
+    /// SIP.md S3.4: a 2xx to an INVITE of ours, by its sealed branch, and nobody has the call.
+    fn bid_farewell(&mut self, key: CallId, flow: &Flow, response: &Message) {
+        let Some(mut way) = self.way_out(flow) else {
+            return;
+        };
+        let locator = Locator {
+            call: key,
+            hint: owner_hint(self.view.me.node),
+        };
+        let call_id = response.call_id().as_bytes();
+        let branches = [(); 2].map(|()| self.sealer.seal_branch(call_id, locator, &mut self.rng));
+        let [ack, bye] = &branches;
+        if let Some(farewell) = farewell(response, &way, [ack, bye]) {
+            self.counts.rejected.count("orphan_2xx");
+            way.remote = farewell.next_hop.unwrap_or(flow.remote);
+            self.send_sip(Some(key), way.clone(), farewell.ack);
+            self.send_sip(Some(key), way, farewell.bye);
+        }
+    }
+
+    /// Nobody has the call: requests learn it, and whoever answers an INVITE of ours.
+    fn on_not_found(&mut self, key: CallId, message: wire::Message, now: Instant) {
         match message {
             wire::Message::Sip { flow, bytes } => {
                 let Ok(message) = Message::parse(bytes) else {
                     return;
                 };
+                if self.begin_instead(key, &flow, &message, now) {
+                    return;
+                }
                 if message.is_request() {
                     self.counts.rejected.count("no_call");
                     self.answer_bare(&message, &flow, 481, None, &[]);
+                } else {
+                    self.bid_farewell(key, &flow, &message);
                 }
             }
             wire::Message::Signal {
@@ -212,4 +256,23 @@ impl Shard {
             }
         }
     }
+}
+
+/// The INVITE transaction that a response answers, by its top Via. Of clients of RFC 2543 not
+/// enough comes back; what is kept for them goes by its age.
+fn answered_invite(response: &Message) -> TransactionKey {
+    let via = response.top_via().ok();
+    let host = via
+        .as_ref()
+        .map(|via| via.host.as_str())
+        .unwrap_or_default();
+    let port = via.as_ref().and_then(|via| via.port);
+    TransactionKey::server(response.branch(), host, port, "INVITE", || Rfc2543Fields {
+        request_uri: "".into(),
+        to_tag: "".into(),
+        from_tag: "".into(),
+        call_id: response.call_id().into(),
+        cseq: 0,
+        top_via: "".into(),
+    })
 }

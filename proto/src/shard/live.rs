@@ -7,12 +7,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::births::Unsure;
 use crate::app::{AnyApp, Command, TimerId};
 use crate::base::time::{Duration, Instant, millis};
 use crate::io::CallState;
 use crate::sip::call::{SipCall, SipImage};
 use crate::sip::dialog::Stage;
 use crate::sip::transaction::key::TransactionKey;
+use crate::wire::Outcome;
 
 /// Version of the state's layout, its first byte. A reader takes this and the one before.
 const STATE_VERSION: u8 = 1;
@@ -34,9 +36,14 @@ pub(super) struct LiveCall {
     /// Until then nothing that only time causes may happen, for this member is cut off from most
     /// others.
     pub(super) postponed: Option<Instant>,
-    /// While the INVITE's transaction lives: what finds this call by it, and by its merged-request
-    /// hash.
-    pub(super) invite: Option<(TransactionKey, Option<u64>)>,
+    /// While the INVITE's transaction lives: what finds this call by it.
+    pub(super) invite: Option<TransactionKey>,
+    /// What the holders of its birth notice were told of that transaction.
+    pub(super) told: Option<Outcome>,
+    /// Until it is known that the birth stands.
+    pub(super) unsure: Option<Box<Unsure>>,
+    /// It counts at its position.
+    pub(super) counted: bool,
     /// Own requests that wait for their CSeq lease.
     pub(super) deferred: Vec<Command>,
     /// When the first message for the orphan came, until the first output tells.
@@ -86,6 +93,9 @@ impl LiveCall {
             deadline: None,
             postponed: None,
             invite: None,
+            told: None,
+            unsure: None,
+            counted: false,
             deferred: Vec::new(),
             asked: None,
         }
@@ -137,6 +147,9 @@ impl LiveCall {
             deadline: None,
             postponed: None,
             invite: None,
+            told: None,
+            unsure: None,
+            counted: false,
             deferred: Vec::new(),
             asked: None,
         })

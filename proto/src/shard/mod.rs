@@ -15,6 +15,7 @@
 //! [`Shard::handle_timeout`] and drain again.
 
 mod answers;
+mod births;
 mod counts;
 mod effects;
 mod front;
@@ -22,13 +23,15 @@ mod live;
 pub mod policy;
 mod probe;
 mod run;
+mod tagless;
+mod ways;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
 use crate::app::AnyApp;
-use crate::base::flow::{Flow, Transport};
+use crate::base::flow::Transport;
 use crate::base::ids::{CallId, MemberId};
 use crate::base::map::{KeyedState, Map};
 use crate::base::rng::{self, Rng, Seed};
@@ -111,9 +114,10 @@ pub struct Shard {
     calls: Map<CallId, LiveCall>,
     /// INVITE transactions by key: what a tagless repetition or CANCEL finds its call by.
     invites: Map<TransactionKey, CallId>,
-    /// Hash of Call-ID, From tag, CSeq and Request-URI of those (RFC 3261 8.2.2.2).
-    merges: Map<u64, CallId>,
-    hasher: KeyedState,
+    /// How many calls that have not ended lie at each position.
+    positions: Map<u64, u32>,
+    /// How many there are in all.
+    live: u32,
     deadlines: BTreeSet<(Instant, CallId)>,
     asks: BTreeMap<u64, PendingAsk>,
     outputs: VecDeque<Output>,
@@ -160,8 +164,8 @@ impl Shard {
             cluster,
             calls: Map::with_hasher(hasher),
             invites: Map::with_hasher(hasher),
-            merges: Map::with_hasher(hasher),
-            hasher,
+            positions: Map::with_hasher(hasher),
+            live: 0,
             deadlines: BTreeSet::new(),
             asks: BTreeMap::new(),
             outputs: VecDeque::new(),
@@ -181,6 +185,12 @@ impl Shard {
     #[must_use]
     pub fn me(&self) -> MemberId {
         self.view.me
+    }
+
+    /// Calls that run here and have not ended.
+    #[must_use]
+    pub fn load(&self) -> u32 {
+        self.live
     }
 
     /// Takes one input.
@@ -209,8 +219,10 @@ impl Shard {
                 shards,
                 wire,
             } => {
+                let wire = wire.min(self.wire_max);
+                self.cluster.on_wire(member, wire);
                 self.cluster.on_link_up(member, session, shards, now);
-                self.wires.insert(member, wire.min(self.wire_max));
+                self.wires.insert(member, wire);
             }
             Input::LinkDown { member, session } => {
                 self.cluster.on_link_down(member, session, now);
@@ -255,26 +267,6 @@ impl Shard {
             .into_iter()
             .flatten()
             .min()
-    }
-
-    /// The listener that our own messages to `like` leave by, if there is one of its transport.
-    fn own_flow(&self, like: &Flow) -> Option<Flow> {
-        let me = self.view.me.node;
-        let place = if like.ingress == me {
-            like.listener
-        } else {
-            let mut listeners = self.listeners.iter();
-            let found = listeners.position(|one| one.transport == like.transport)?;
-            u16::try_from(found).ok()?
-        };
-        let listener = self.listener(place)?;
-        Some(Flow {
-            transport: listener.transport,
-            ingress: me,
-            listener: place,
-            remote: like.remote,
-            advertise: Arc::clone(&listener.advertise),
-        })
     }
 
     /// The listener that a flow of this node names.

@@ -11,13 +11,17 @@ pub enum Wait {
     Replicated,
 }
 
-/// What the outputs of a class wait for. 100 Trying and repetitions of what was let out before never
+/// What the outputs of a class wait for; `recorded`: members hold a record of the call. 100 Trying
+/// and repetitions of what was let out before never
 /// come here.
 #[must_use]
-pub fn wait(class: Class) -> Wait {
+pub fn wait(class: Class, recorded: bool) -> Wait {
     match class {
         // Nothing is lost if nobody remembers having said it.
         Class::Provisional | Class::Refusal => Wait::InOrder,
+        // Where members know of the call, an heir must know of its end.
+        Class::End if recorded => Wait::Replicated,
+        Class::End => Wait::InOrder,
         // The peer acts on it for good: INVITE 2xx, finals in a dialog (BYE's among them).
         Class::Answer => Wait::Replicated,
         // An own request lost with its state would repeat its effect or its number.

@@ -4,21 +4,19 @@
 use bytes::Bytes;
 
 use super::Shard;
-use super::counts::label;
 use super::live::LiveCall;
 use super::policy::{Wait, wait};
 use crate::app::{Command, Event, Scene};
-use crate::base::flow::Flow;
 use crate::base::ids::CallId;
 use crate::base::time::{Duration, Instant};
-use crate::io::Output;
+use crate::cluster::policy::When;
 use crate::sip::call::{CallError, Egress, SipCall};
 use crate::sip::dialog::Stage;
 use crate::sip::effect::{Class, Effect, Event as SipEvent, Outgoing};
 use crate::sip::locator::{Locator, owner_hint};
 use crate::sip::method::Method;
 use crate::sip::transaction::key::TransactionKey;
-use crate::wire::{self, Ending};
+use crate::wire::Ending;
 
 /// How long what only time causes waits at a member that is cut off, before it looks again.
 const POSTPONE: Duration = Duration::from_secs(1);
@@ -55,15 +53,54 @@ impl Shard {
         }
         self.write_record(key, touched, now);
         for outgoing in ready {
-            match wait(outgoing.class) {
-                Wait::InOrder if !self.cluster.is_holding(key) => self.emit(key, outgoing, now),
-                Wait::InOrder | Wait::Replicated => {
-                    let by_timer = by_timer && outgoing.class == Class::Request;
-                    self.cluster.hold(key, outgoing, by_timer, now);
-                }
+            let unsure = self
+                .calls
+                .get_mut(&key)
+                .and_then(|call| call.unsure.as_mut());
+            match unsure {
+                // SIP.md S3.1: nothing with our tag leaves before the birth is sure to stand.
+                Some(unsure) => unsure.held.push((outgoing, by_timer)),
+                None => self.let_out(key, outgoing, by_timer, now),
             }
         }
         self.after(key, now);
+    }
+
+    /// Puts an output to the policy table.
+    pub(super) fn let_out(
+        &mut self,
+        key: CallId,
+        outgoing: Outgoing,
+        by_timer: bool,
+        now: Instant,
+    ) {
+        match wait(outgoing.class, !self.cluster.is_early(key)) {
+            Wait::InOrder if !self.cluster.is_holding(key) => self.emit(key, outgoing, now),
+            Wait::InOrder | Wait::Replicated => {
+                let by_timer = by_timer && outgoing.class == Class::Request;
+                self.cluster.hold(key, outgoing, by_timer, now);
+            }
+        }
+    }
+
+    /// A call runs here from now on.
+    pub(super) fn put_call(&mut self, key: CallId, mut call: LiveCall) {
+        if call.sip.ended().is_none() {
+            call.counted = true;
+            *self.positions.entry(key.position).or_insert(0) += 1;
+            self.live = self.live.saturating_add(1);
+        }
+        self.calls.insert(key, call);
+    }
+
+    fn uncount(&mut self, key: CallId) {
+        self.live = self.live.saturating_sub(1);
+        if let Some(calls) = self.positions.get_mut(&key.position) {
+            *calls = calls.saturating_sub(1);
+            if *calls == 0 {
+                self.positions.remove(&key.position);
+            }
+        }
     }
 
     /// Lets an output out.
@@ -85,7 +122,15 @@ impl Shard {
     }
 
     /// Keeps the shard's tables in step with a call that has just run.
-    fn after(&mut self, key: CallId, now: Instant) {
+    pub(super) fn after(&mut self, key: CallId, now: Instant) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        if call.counted && call.sip.ended().is_some() {
+            call.counted = false;
+            self.uncount(key);
+        }
+        self.tell_outcome(key, now);
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
@@ -93,10 +138,6 @@ impl Shard {
             self.cluster.forget(key);
             self.drop_call(key);
             return;
-        }
-        if call.invite.is_some() && call.sip.invite_key().is_none() {
-            let invite = call.invite.take();
-            self.drop_invite(key, invite);
         }
         let Some(call) = self.calls.get_mut(&key) else {
             return;
@@ -121,31 +162,47 @@ impl Shard {
         if let Some(at) = call.deadline {
             self.deadlines.remove(&(at, key));
         }
+        if call.counted {
+            self.uncount(key);
+        }
         self.drop_invite(key, call.invite);
     }
 
     /// The INVITE's transaction is over: its repetitions and CANCEL find nothing any more.
-    fn drop_invite(&mut self, key: CallId, invite: Option<(TransactionKey, Option<u64>)>) {
-        let Some((transaction, merge)) = invite else {
+    pub(super) fn drop_invite(&mut self, key: CallId, invite: Option<TransactionKey>) {
+        let Some(transaction) = invite else {
             return;
         };
         // Another call may have taken the place.
         if self.invites.get(&transaction) == Some(&key) {
             self.invites.remove(&transaction);
         }
-        if let Some(merge) = merge {
-            self.merges.remove(&merge);
-        }
     }
 
     fn write_record(&mut self, key: CallId, touched: bool, now: Instant) {
+        self.record(key, touched, false, now);
+    }
+
+    /// A call that rings gets a record all the same, if it is sure to stand.
+    pub(super) fn expose(&mut self, key: CallId, now: Instant) {
+        if self
+            .calls
+            .get(&key)
+            .is_some_and(|call| call.unsure.is_none())
+        {
+            self.record(key, true, true, now);
+        }
+    }
+
+    fn record(&mut self, key: CallId, touched: bool, expose: bool, now: Instant) {
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
         let changed = call.sip.take_changed() || touched;
-        let worth_it =
-            call.sip.dialog().stage != Stage::Early && !early_end(call, &self.cluster, key);
-        if changed && worth_it {
+        // What has a record keeps it true; `when` governs only who gets one (SIP.md S4).
+        let recorded = self.policy.when == When::Early || !self.cluster.is_early(key);
+        let answered = call.sip.dialog().stage == Stage::Confirmed;
+        if changed && (recorded || answered || expose) {
             let end = ending(&call.sip);
             let state = call.encode(now);
             self.cluster.changed(key, state, end, now);
@@ -270,7 +327,7 @@ impl Shard {
     pub(super) fn egress(&mut self, key: CallId) -> Option<Egress> {
         let call = self.calls.get(&key)?;
         let dialog = call.sip.dialog();
-        let flow = self.own_flow(&dialog.flow)?;
+        let flow = self.way_out(&dialog.flow)?;
         let locator = Locator {
             call: key,
             hint: owner_hint(self.view.me.node),
@@ -321,31 +378,6 @@ impl Shard {
             self.write_record(key, true, now);
         }
     }
-
-    /// Sends a SIP message by a flow: from our own socket, or through the member whose socket it is.
-    pub(super) fn send_sip(&mut self, key: Option<CallId>, flow: Flow, bytes: Bytes) {
-        self.counts.sip_out.count(label(&bytes));
-        if flow.ingress == self.view.me.node {
-            self.outputs.push_back(Output::Sip { flow, bytes });
-            return;
-        }
-        match self.cluster.reachable(flow.ingress) {
-            Some(member) => {
-                self.cluster
-                    .send_egress(member, key, wire::Egress { flow, bytes });
-            }
-            // The ingress is dead: the peer may still take it from here.
-            None => match self.own_flow(&flow) {
-                Some(flow) => self.outputs.push_back(Output::Sip { flow, bytes }),
-                None => self.counts.rejected.count("no_way_out"),
-            },
-        }
-    }
-}
-
-/// A call that ended before any copy of it was worth making.
-fn early_end(call: &LiveCall, cluster: &crate::cluster::Cluster<Outgoing>, key: CallId) -> bool {
-    call.sip.ended().is_some() && cluster.is_early(key)
 }
 
 /// On whose word a call is over (PROTOCOL.md rule 22).

@@ -26,6 +26,8 @@ pub enum Class {
     Provisional,
     /// A final response that makes or changes no state that must survive.
     Refusal,
+    /// A final response that ends a call nobody has answered.
+    End,
     /// A final response that the dialog's state depends on.
     Answer,
     /// A request of our own.

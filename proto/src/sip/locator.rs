@@ -177,6 +177,18 @@ impl Sealer {
         hash.finish()
     }
 
+    /// A hash of what names a transaction, or part of it: the same at every member, and nobody else
+    /// can aim at one (SIP.md S3.1). Parts don't run into each other.
+    #[must_use]
+    pub fn fingerprint(&self, parts: &[&[u8]]) -> u128 {
+        let mut hash = SipHasher24x128::new_with_key(&self.keys.position_secret);
+        for part in parts {
+            hash.write(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            hash.write(part);
+        }
+        u128::from(hash.finish128())
+    }
+
     /// A fresh local tag for a dialog of `call` on the leg with this Call-ID: [`TAG_CHARS`] long.
     pub fn seal_tag(&self, leg_call_id: &[u8], locator: Locator, rng: &mut Rng) -> Box<str> {
         self.seal(Purpose::Tag, leg_call_id, locator, rng)

@@ -22,6 +22,7 @@ pub mod header;
 pub mod locator;
 pub mod message;
 pub mod method;
+pub mod orphan;
 pub mod parse;
 pub mod reception;
 pub mod rsip_bridge;

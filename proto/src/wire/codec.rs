@@ -183,6 +183,12 @@ kinds! {
     33 => NotOwner since 1;
     34 => Egress since 1;
     35 => SignalAnswer since 1;
+    48 => Births since 2;
+    49 => Verdicts since 2;
+    50 => Settled since 2;
+    51 => Seek since 2;
+    52 => Sought since 2;
+    53 => Submit since 2;
 }
 
 /// Reads one whole frame of at most protocol version `version_max`.

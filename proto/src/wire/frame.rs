@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::record::{Members, Record};
 use super::relay::{Egress, NotOwner, Relay, SignalAnswer};
+use super::setup::{Births, Seek, Settled, Sought, Submit, Verdicts};
 use crate::base::ids::{Ballot, CallId, Version};
 
 /// Everything one member's shard can say to another's.
@@ -48,6 +49,18 @@ pub enum Frame {
     Egress(Egress),
     /// What became of a signal.
     SignalAnswer(SignalAnswer),
+    /// Calls that were born.
+    Births(Births),
+    /// Whether those births stand.
+    Verdicts(Verdicts),
+    /// What became of births.
+    Settled(Settled),
+    /// Whose is this transaction?
+    Seek(Seek),
+    /// Whose it is.
+    Sought(Sought),
+    /// You were chosen to serve this.
+    Submit(Submit),
 }
 
 /// Records on a lane, in order. Positions are `first`, `first + 1`, ...

@@ -11,6 +11,7 @@ mod frame;
 mod hello;
 mod record;
 mod relay;
+mod setup;
 mod v1;
 
 pub use codec::{Address, DecodeError, HEADER_BYTES, Header, decode, encode, peek, split};
@@ -21,6 +22,9 @@ pub use frame::{
 pub use hello::{Greeting, HELLO_BYTES_MAX, HELLO_HEAD_BYTES, Hello, HelloRefusal};
 pub use record::{Ending, Lease, Members, Record};
 pub use relay::{Egress, Message, NotOwner, Relay, SignalAnswer};
+pub use setup::{
+    Birth, Births, Judgement, Outcome, Seek, Settled, Sought, Submit, Verdict, Verdicts,
+};
 
 /// The highest protocol version this build reads and writes. To a member that speaks only an
 /// earlier one it writes that, and keeps to itself what has no words in it.

@@ -1,5 +1,7 @@
 //! Tests that use the crate from outside, in one binary.
 
+mod births;
+mod edge;
 mod golden;
 mod revive;
 mod sip_mutations;
@@ -7,3 +9,4 @@ mod sip_oracle;
 mod sip_torture;
 mod tidy;
 mod uas;
+mod world;

@@ -18,6 +18,7 @@ fn settled(nodes: usize, copies: usize) -> (World, usize) {
         ack: AckPolicy::One,
         silence: MS * 50,
         alone: AlonePolicy::Serve,
+        ..Replication::default()
     };
     let mut world = World::new(nodes, policy, 1, Sabotage::default());
     world.birth(0, KEY, 1);

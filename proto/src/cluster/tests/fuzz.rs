@@ -1,5 +1,5 @@
-//! Many seeds. `CALLRING_SEEDS=from..to` (or a number) asks for others than the usual ones; a single
-//! seed tells its story.
+//! Many seeds. `CALLRING_SEEDS=from..to` (or a number) asks for others than the usual ones; a
+//! single seed tells its story.
 
 use super::script::{Outcome, run};
 use crate::cluster::{Break, Sabotage};

@@ -141,6 +141,29 @@ fn rule_21_digests_mend_what_is_amiss() {
     clean(&world);
 }
 
+/// Rule 13: a copy left behind by changes it never heard of, of a call that has ended and was purged:
+/// whoever purged it says so, listed there or not, and it does not rise.
+#[test]
+fn rule_13_a_purged_end_stays_ended() {
+    let (mut world, replicas) = with_call(4, 2, AckPolicy::One);
+    let at = bystander(&world, &replicas);
+    let copy = world
+        .cluster(replicas[0])
+        .record(KEY)
+        .map(|(record, _)| record.clone());
+    let mut copy = copy.expect("a copy");
+    copy.members = std::iter::once(world.nodes[at].member).collect();
+    bring(&mut world, 0, END | 2);
+    assert!(told(&mut world, END | 2, 50), "{}", world.story(None));
+    world.run_for(Duration::from_secs(80));
+    assert_eq!(world.holders(KEY), 0, "{}", world.describe(KEY));
+    world.restore(at, copy);
+    world.crash(0, MS * 100);
+    world.run_for(Duration::from_secs(5));
+    assert!(world.owners(KEY).is_empty(), "{}", world.story(None));
+    assert_eq!(world.holders(KEY), 0, "{}", world.describe(KEY));
+}
+
 /// Rule 22: both sides of a partition serve; the one whose ballot loses has told a phone of the
 /// end; the winner hears of it.
 #[test]

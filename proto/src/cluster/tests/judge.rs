@@ -1,4 +1,5 @@
-//! The judge: hears of everything that is told to a phone and holds it against PROTOCOL.md section 1.
+//! The judge: hears of everything that is told to a phone and holds it against PROTOCOL.md section
+//! 1.
 
 use std::collections::{BTreeMap, BTreeSet};
 

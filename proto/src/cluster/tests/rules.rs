@@ -6,7 +6,7 @@ use crate::base::ids::{Ballot, CallId};
 use crate::base::time::Duration;
 use crate::cluster::Sabotage;
 use crate::cluster::entry::Role;
-use crate::cluster::policy::{AckPolicy, AlonePolicy, Replication};
+use crate::cluster::policy::{AckPolicy, Replication};
 use crate::wire::{Claim, Frame, Promise, PromiseRecord, Release};
 
 pub(super) const KEY: CallId = CallId {
@@ -19,7 +19,7 @@ fn world(nodes: usize, copies: usize, ack: AckPolicy) -> World {
         copies,
         ack,
         silence: MS * 50,
-        alone: AlonePolicy::Serve,
+        ..Replication::default()
     };
     let mut world = World::new(nodes, policy, 1, Sabotage::default());
     world.verbose = true;

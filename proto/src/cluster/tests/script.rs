@@ -7,7 +7,7 @@ use super::world::{Answer, END, Event, MS, World};
 use crate::base::ids::CallId;
 use crate::base::time::{Duration, Instant};
 use crate::cluster::Sabotage;
-use crate::cluster::policy::{AckPolicy, AlonePolicy, Replication};
+use crate::cluster::policy::{AckPolicy, Replication};
 
 /// Numbers of the script's wake-ups: below this phones, then restarts of nodes, then faults.
 const RESTART: usize = 1_000;
@@ -74,7 +74,7 @@ pub(super) fn run(seed: u64, sabotage: Sabotage, verbose: bool) -> Outcome {
         copies: draw.random_range(2..=3),
         ack: [AckPolicy::One, AckPolicy::All][draw.random_range(0..2)],
         silence: MS * 50,
-        alone: AlonePolicy::Serve,
+        ..Replication::default()
     };
     let mut world = World::new(nodes, policy, seed, sabotage);
     world.verbose = verbose;

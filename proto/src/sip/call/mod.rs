@@ -195,6 +195,39 @@ impl SipCall {
         self.servers.len().saturating_add(self.clients.len())
     }
 
+    /// Ends the call without a word: it has turned out to be somebody else's.
+    pub fn abandon(&mut self) {
+        self.servers.clear();
+        self.unacked = None;
+        self.bye_after_ack = false;
+        self.end(Cause::Refused);
+        self.effects.clear();
+    }
+
+    /// Whether a 2xx was let out in the INVITE transaction `key`, or else a failure or nothing yet;
+    /// none once it is over.
+    #[must_use]
+    pub fn outcome_of(&self, key: &TransactionKey) -> Option<bool> {
+        use super::transaction::server_invite::State;
+        self.invite_machine(key)
+            .map(|machine| matches!(machine.state(), State::Accepted { .. }))
+    }
+
+    /// Whether a final response of the INVITE transaction `key` was let out.
+    #[must_use]
+    pub fn is_invite_answered(&self, key: &TransactionKey) -> bool {
+        self.invite_machine(key)
+            .is_some_and(ServerInvite::is_answered)
+    }
+
+    fn invite_machine(&self, key: &TransactionKey) -> Option<&ServerInvite> {
+        let server = self.servers.iter().find(|server| server.key == *key)?;
+        match &server.machine {
+            Server::Invite(machine) => Some(machine),
+            Server::Other(_) => None,
+        }
+    }
+
     /// The key of the INVITE that made the call, while its transaction lives.
     #[must_use]
     pub fn invite_key(&self) -> Option<&TransactionKey> {

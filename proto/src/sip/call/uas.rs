@@ -158,7 +158,13 @@ impl SipCall {
         else {
             return self.refuse_now(cancel, flow, 481);
         };
-        self.refuse_now(cancel, flow, 200);
+        // Where members know of the call, whoever takes it over must know that it was cancelled.
+        let class = if open && self.dialog.stage == Stage::Early {
+            Class::End
+        } else {
+            Class::Refusal
+        };
+        self.answer_bare(cancel, flow, 200, class, &[]);
         if open {
             self.answer_quietly(id, &Reply::new(487));
             if self.dialog.stage == Stage::Early {
@@ -249,6 +255,17 @@ impl SipCall {
         status: u16,
         fields: &[(&str, &str)],
     ) {
+        self.answer_bare(request, flow, status, Class::Refusal, fields);
+    }
+
+    fn answer_bare(
+        &mut self,
+        request: &Message,
+        flow: &Flow,
+        status: u16,
+        class: Class,
+        fields: &[(&str, &str)],
+    ) {
         let mut builder = ResponseBuilder::new(request, status)
             .source(flow.remote)
             .to_tag(self.dialog.local_tag.as_str());
@@ -258,7 +275,6 @@ impl SipCall {
         if let Ok(bytes) = builder.build() {
             // It may tell of a state that is not safe yet (an end, say): behind what is held.
             let what = What::Bare(Box::new(reply_flow(request, flow)), bytes);
-            let class = Class::Refusal;
             self.effects.push(Effect::Ready(Outgoing { class, what }));
         }
     }
@@ -292,7 +308,7 @@ impl SipCall {
         let invite = server.method == Method::Invite;
         let accepted = reply.status < 300;
         let class = if invite && initial && !accepted {
-            Class::Refusal
+            Class::End
         } else {
             Class::Answer
         };
@@ -307,7 +323,7 @@ impl SipCall {
             class,
             what: What::Final(id),
         }));
-        if class == Class::Refusal {
+        if class == Class::End {
             self.end(Cause::Refused);
         }
         Ok(())
@@ -326,7 +342,7 @@ impl SipCall {
         };
         server.answer = Answer::Decided(reply.status, bytes);
         let class = if self.dialog.stage == Stage::Early {
-            Class::Refusal
+            Class::End
         } else {
             Class::Answer
         };

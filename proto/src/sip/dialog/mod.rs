@@ -13,7 +13,7 @@ use super::message::Message;
 use super::method::Method;
 use crate::base::flow::Flow;
 
-pub use target::next_hop;
+pub use target::{next_hop, next_hop_of};
 
 /// Which end of the dialog this is: who sent the INVITE that made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

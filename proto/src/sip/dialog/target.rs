@@ -21,26 +21,31 @@ pub struct NextHop {
 /// How the dialog's next own request travels.
 #[must_use]
 pub fn next_hop(dialog: &Dialog) -> NextHop {
-    let first = dialog
-        .route_set
+    next_hop_of(&dialog.remote_target, &dialog.route_set)
+}
+
+/// The same by remote target and route set.
+#[must_use]
+pub fn next_hop_of(remote_target: &str, route_set: &[String]) -> NextHop {
+    let first = route_set
         .first()
         .and_then(|route| NameAddr::parse(route).ok());
     match first {
         None => NextHop {
-            uri: dialog.remote_target.clone(),
+            uri: remote_target.to_owned(),
             routes: Vec::new(),
-            address: address_of(&dialog.remote_target),
+            address: address_of(remote_target),
         },
         // RFC 3261 12.2.1.1: a loose router gets the Route header as it stands.
         Some(first) if first.uri.is_loose() => NextHop {
-            uri: dialog.remote_target.clone(),
-            routes: dialog.route_set.clone(),
+            uri: remote_target.to_owned(),
+            routes: route_set.to_vec(),
             address: address_of(first.uri.as_str()),
         },
         // RFC 3261 12.2.1.1: a strict router is the Request-URI; the target is the last Route.
         Some(first) => {
-            let target = format!("<{}>", dialog.remote_target);
-            let rest = dialog.route_set.iter().skip(1).cloned();
+            let target = format!("<{remote_target}>");
+            let rest = route_set.iter().skip(1).cloned();
             NextHop {
                 uri: first.uri.as_str().to_owned(),
                 routes: rest.chain(std::iter::once(target)).collect(),

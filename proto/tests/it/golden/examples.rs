@@ -6,9 +6,10 @@ use bytes::Bytes;
 use callring_proto::base::flow::{Flow, Transport};
 use callring_proto::base::ids::{Ballot, CallId, Incarnation, MemberId, NodeId};
 use callring_proto::wire::{
-    Ack, Address, Batch, Claim, Digest, Egress, Ending, Frame, Gaps, Greeting, Hello, HelloRefusal,
-    Invite, Locate, Located, Mark, Message, NotOwner, Ping, Pong, Promise, PromiseRecord, Record,
-    Refusal, Refuse, Refused, Relay, Release, SignalAnswer, Standing, TakeOver,
+    Ack, Address, Batch, Birth, Births, Claim, Digest, Egress, Ending, Frame, Gaps, Greeting,
+    Hello, HelloRefusal, Invite, Judgement, Locate, Located, Mark, Message, NotOwner, Outcome,
+    Ping, Pong, Promise, PromiseRecord, Record, Refusal, Refuse, Refused, Relay, Release, Seek,
+    Settled, SignalAnswer, Sought, Standing, Submit, TakeOver, Verdict, Verdicts,
 };
 
 pub(crate) fn member(name: &str, number: u32) -> MemberId {
@@ -63,7 +64,12 @@ pub(super) fn record() -> Record {
 }
 
 pub(super) fn frames() -> Vec<(&'static str, Frame)> {
-    let parts = [lane_frames(), ownership_frames(), carrying_frames()];
+    let parts = [
+        lane_frames(),
+        ownership_frames(),
+        carrying_frames(),
+        setup_frames(),
+    ];
     parts.into_iter().flatten().collect()
 }
 
@@ -218,6 +224,68 @@ fn carrying_frames() -> Vec<(&'static str, Frame)> {
         ("not-owner", Frame::NotOwner(not_owner)),
         ("egress", Frame::Egress(egress)),
         ("signal-answer", Frame::SignalAnswer(answer)),
+    ]
+}
+
+/// What is said of INVITEs before any tag is known.
+fn setup_frames() -> Vec<(&'static str, Frame)> {
+    let key = key();
+    let transaction = 0x0011_2233_4455_6677_8899_aabb_ccdd_eeff;
+    let birth = Birth {
+        key,
+        transaction,
+        attempt: 7,
+        target: 8,
+        instead: Some(key),
+        end: Bytes::from_static(b"what the owner wants done"),
+    };
+    let births = Births {
+        asks: true,
+        notices: vec![
+            birth.clone(),
+            Birth {
+                instead: None,
+                ..birth
+            },
+        ],
+    };
+    let owner = member("sip-2", 1);
+    let judgements = [
+        Judgement::First,
+        Judgement::Taken { key, owner },
+        Judgement::Merged,
+        Judgement::Ended,
+    ];
+    let verdicts = judgements.map(|judgement| Verdict { key, judgement });
+    let outcomes = [Outcome::Answered, Outcome::Refused, Outcome::Over];
+    let settled = Settled {
+        calls: outcomes.map(|outcome| (key, outcome)).to_vec(),
+    };
+    let seek = Seek {
+        position: key.position,
+        transaction,
+    };
+    let sought = Sought {
+        transaction,
+        found: Some((key, owner)),
+    };
+    let submit = Submit {
+        hops: 1,
+        flow: flow(),
+        bytes: Bytes::from_static(b"INVITE sip:callring@192.0.2.1 SIP/2.0\r\n\r\n"),
+    };
+    vec![
+        ("births", Frame::Births(births)),
+        (
+            "verdicts",
+            Frame::Verdicts(Verdicts {
+                verdicts: verdicts.to_vec(),
+            }),
+        ),
+        ("settled", Frame::Settled(settled)),
+        ("seek", Frame::Seek(seek)),
+        ("sought", Frame::Sought(sought)),
+        ("submit", Frame::Submit(submit)),
     ]
 }
 

@@ -283,7 +283,7 @@ fn one_file_reads_the_environment() {
     assert_eq!(readers, ["src/config/env.rs"]);
 }
 
-/// The three crates and nothing else are members, and the root's folders are the mandated ones.
+/// The root's folders are the mandated ones.
 #[test]
 fn the_top_level_is_as_drawn() {
     const MAY: [&str; 16] = [

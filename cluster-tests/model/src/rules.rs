@@ -1,0 +1,174 @@
+//! The rules of PROTOCOL.md as switches, where a run begins, and how much may happen in it.
+
+use super::start::Start;
+
+/// The switches, and the budget.
+#[derive(Clone, Copy)]
+pub(crate) struct Rules {
+    /// How many members hold the call, the owner counted.
+    pub(crate) copies: usize,
+    /// `ack = "all"`; else one acknowledgement will do.
+    pub(crate) ack_all: bool,
+    /// Rule 12: a claim waits for all it must; off: the first promise will do.
+    pub(crate) every_promise: bool,
+    /// Rules 3 and 12: a claim follows the lists of the records it sees; off: the ring of the
+    /// claimant's own view, which may be the old or the new one.
+    pub(crate) follow_lists: bool,
+    /// Rules 4 and 11: a promise fences lower ballots off at the replica.
+    pub(crate) fence: bool,
+    /// Rule 2: order is (epoch, owner, version); off: (epoch, version, owner).
+    pub(crate) ballot_first: bool,
+    /// Rule 8: yielding drops held outputs.
+    pub(crate) yield_drops: bool,
+    /// Rule 5: acknowledgements name the ballot; off: the version only.
+    pub(crate) ack_names_ballot: bool,
+    /// Rule 1: what an earlier life said stands for nothing.
+    pub(crate) lives: bool,
+    /// Rule 13: who let go of a copy makes it obsolete.
+    pub(crate) obsolete: bool,
+    /// Rule 18: a late record at or below the mark of a release is not stored.
+    pub(crate) mark: bool,
+    /// Rule 14: the first record of a ballot needs the members of the best record, too.
+    pub(crate) activate_with_old: bool,
+    /// Rule 3: a record names the list before as well as its own.
+    pub(crate) record_names_old: bool,
+    /// Rule 11: promising aborts a claim of one's own.
+    pub(crate) promise_aborts: bool,
+    /// Rule 17: a replica change needs both lists, and releases only when it is committed.
+    pub(crate) joint_change: bool,
+    /// Rule 20: off: everybody has the end before anybody may let go of it.
+    pub(crate) purge_any: bool,
+    /// Rule 6: what was acknowledged before a promise to somebody else does not count after it.
+    pub(crate) fresh_acks: bool,
+    /// Rule 23: a new ballot begins above the leased CSeq numbers.
+    pub(crate) lease: bool,
+    /// Draft of rule 16: who hands off is fenced.
+    pub(crate) handoff_fences: bool,
+    /// Rule 16: handing off is inviting.
+    pub(crate) invitation: bool,
+    /// Rule 7 broken: a time-out lets outputs go.
+    pub(crate) timeout_sends: bool,
+    /// Rule 12: a record of the claim's own epoch or a higher one aborts it.
+    pub(crate) epoch_below: bool,
+    /// Rule 6: an acknowledgement counts with unbroken contact since; off: with any later contact.
+    pub(crate) unbroken: bool,
+    /// Rule 9: only who has a copy claims.
+    pub(crate) claim_from_copy: bool,
+    /// Not a rule: every claim asks everybody.
+    pub(crate) ask_everybody: bool,
+    /// Not a rule: the mark of a purged end counts from anybody, named by the best record or not.
+    pub(crate) end_marks: bool,
+    /// Rule 10: a claim asks everybody when a ballot above its copy's is known.
+    pub(crate) ask_wide: bool,
+    /// Rule 12: a claim waits for all it asked; off: for all that the best record lists.
+    pub(crate) await_asked: bool,
+    /// Rule 13: a mark makes obsolete what lies at or below it; off: whatever there is.
+    pub(crate) positional: bool,
+
+    /// Where a run begins.
+    pub(crate) start: Start,
+    /// Rule 10: whether the ring of a claimant's present or previous view proposes one more node.
+    pub(crate) ring_moved: bool,
+
+    /// Crashes and false alarms, together.
+    pub(crate) faults: u8,
+    pub(crate) crashes: bool,
+    pub(crate) false_alarms: bool,
+    pub(crate) restarts: u8,
+    pub(crate) changes: u8,
+    pub(crate) handoffs: u8,
+    /// Claims without an invitation.
+    pub(crate) claims: u8,
+    pub(crate) version_max: u8,
+    pub(crate) epoch_max: u8,
+    /// Whether the call may end.
+    pub(crate) ends: bool,
+    /// Whether ended copies may go.
+    pub(crate) purges: bool,
+}
+
+impl Rules {
+    /// The rules as PROTOCOL.md has them.
+    pub(crate) fn kept() -> Self {
+        Self {
+            copies: 3,
+            ack_all: false,
+            every_promise: true,
+            follow_lists: true,
+            fence: true,
+            ballot_first: true,
+            yield_drops: true,
+            ack_names_ballot: true,
+            lives: true,
+            obsolete: true,
+            mark: true,
+            activate_with_old: true,
+            record_names_old: true,
+            promise_aborts: true,
+            joint_change: true,
+            purge_any: true,
+            fresh_acks: true,
+            lease: true,
+            handoff_fences: true,
+            invitation: true,
+            timeout_sends: false,
+            epoch_below: true,
+            unbroken: true,
+            claim_from_copy: true,
+            ask_everybody: false,
+            end_marks: false,
+            ask_wide: true,
+            await_asked: true,
+            positional: true,
+            start: Start::Fresh,
+            ring_moved: false,
+            faults: 1,
+            crashes: true,
+            false_alarms: true,
+            restarts: 0,
+            changes: 0,
+            handoffs: 0,
+            claims: 2,
+            version_max: 2,
+            epoch_max: 3,
+            ends: false,
+            purges: false,
+        }
+    }
+
+    /// The first draft, read to the letter: nearly nothing is fenced, listed or waited for.
+    pub(crate) fn draft() -> Self {
+        Self {
+            every_promise: false,
+            follow_lists: false,
+            fence: false,
+            ballot_first: false,
+            yield_drops: false,
+            ack_names_ballot: false,
+            lives: false,
+            obsolete: false,
+            mark: false,
+            activate_with_old: false,
+            record_names_old: false,
+            promise_aborts: false,
+            joint_change: false,
+            fresh_acks: false,
+            handoff_fences: false,
+            invitation: false,
+            epoch_below: false,
+            ..Self::first_final()
+        }
+    }
+
+    /// As the rules were at first: everybody is asked, who is listed is waited for, anybody claims,
+    /// and whoever let go of a copy makes every copy obsolete.
+    pub(crate) fn first_final() -> Self {
+        Self {
+            claim_from_copy: false,
+            ask_everybody: true,
+            await_asked: false,
+            positional: false,
+            ..Self::kept()
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Requests that carry nothing of ours: they begin a call, belong to an INVITE transaction of this
+//! member or another, are given to the member that is to serve them, or are answered without state
+//! (SIP.md S3).
+
+use bytes::Bytes;
+
+use super::Shard;
+use super::births::Newborn;
+use crate::base::flow::Flow;
+use crate::base::ids::{CallId, shard_of};
+use crate::base::time::Instant;
+use crate::cluster::view::MemberInfo;
+use crate::io::{Input, Output};
+use crate::sip::call::server_key;
+use crate::sip::message::Message;
+use crate::sip::method::Method;
+use crate::sip::reception::{Verdict, screen};
+use crate::sip::transaction::key::TransactionKey;
+use crate::wire::{self, Submit};
+
+/// Members that a request may be submitted to, one after the other: views differ for a moment.
+const HOPS_MAX: u8 = 2;
+
+/// A request and the way it came.
+pub(super) struct Came {
+    pub(super) flow: Flow,
+    pub(super) bytes: Bytes,
+    pub(super) request: Message,
+    /// Members that submitted it to another.
+    pub(super) hops: u8,
+}
+
+impl Shard {
+    pub(super) fn on_tagless(&mut self, came: Came, now: Instant) {
+        let position = self.sealer.position(came.request.call_id().as_bytes());
+        let shard = shard_of(position, self.shards);
+        if shard != self.shard {
+            let Came { flow, bytes, .. } = came;
+            let input = Input::Sip { flow, bytes };
+            self.outputs.push_back(Output::Forward { shard, input });
+            return;
+        }
+        let own = server_key(&came.request);
+        let invite = own.cancelled_invite().unwrap_or(own);
+        if let Some(key) = self.invites.get(&invite).copied() {
+            return self.deliver_sip(key, came.request, &came.flow, now);
+        }
+        match came.request.method() {
+            Method::Ack | Method::Cancel => self.seek_invite(position, &invite, came, now),
+            Method::Invite => {
+                let hash = self.transaction_hash(&invite);
+                match self.cluster.birth_of(hash) {
+                    Some((key, owner)) => {
+                        let message = (came.flow, came.bytes);
+                        self.cluster.bring_invite(hash, (key, owner), message, now);
+                    }
+                    None => self.on_fresh(position, invite, came, now),
+                }
+            }
+            _ => self.on_fresh(position, invite, came, now),
+        }
+    }
+
+    /// A CANCEL or ACK whose INVITE came to another member.
+    fn seek_invite(&mut self, position: u64, invite: &TransactionKey, came: Came, now: Instant) {
+        let hash = self.transaction_hash(invite);
+        let Came {
+            flow, bytes, hops, ..
+        } = came;
+        if let Some(member) = self.cluster.submitted_to(hash, position) {
+            let submit = Submit { hops, flow, bytes };
+            self.cluster.pass_on(position, member, submit);
+        } else {
+            let message = wire::Message::Sip { flow, bytes };
+            self.cluster.seek(position, hash, message, now);
+        }
+    }
+
+    /// Nobody who could know has seen the INVITE.
+    pub(super) fn on_nowhere(&mut self, message: wire::Message) {
+        if let wire::Message::Sip { flow, bytes } = message
+            && let Ok(request) = Message::parse(bytes)
+        {
+            // RFC 3261 9.2. An ACK is never answered.
+            self.answer_bare(&request, &flow, 481, None, &[]);
+        }
+    }
+
+    fn on_fresh(&mut self, position: u64, transaction: TransactionKey, came: Came, now: Instant) {
+        match screen(&came.request) {
+            Verdict::Call => self.begin(position, transaction, came, None, now),
+            Verdict::Answer { status, headers } => {
+                if status >= 300 {
+                    self.counts.rejected.count("screened");
+                }
+                let fields: Vec<(&str, &str)> = headers
+                    .iter()
+                    .map(|(name, value)| (*name, value.as_str()))
+                    .collect();
+                self.answer_bare(&came.request, &came.flow, status, None, &fields);
+            }
+        }
+    }
+
+    /// A new call: here, or at a member that takes calls.
+    fn begin(
+        &mut self,
+        position: u64,
+        transaction: TransactionKey,
+        came: Came,
+        instead: Option<CallId>,
+        now: Instant,
+    ) {
+        if self.takes_calls() {
+            let newborn = Newborn {
+                transaction,
+                flow: came.flow,
+                invite: came.request,
+                instead,
+            };
+            return self.on_invite(newborn, now);
+        }
+        let hash = self.transaction_hash(&transaction);
+        let before = self.cluster.submitted_to(hash, position);
+        let chosen = before.or_else(|| self.cluster.place(position));
+        match chosen.filter(|_| came.hops < HOPS_MAX) {
+            Some(member) => {
+                let Came {
+                    flow, bytes, hops, ..
+                } = came;
+                let submit = Submit { hops, flow, bytes };
+                self.cluster.submit(hash, position, member, submit, now);
+            }
+            None => {
+                self.counts.rejected.count("nobody_serves");
+                let retry = [("Retry-After", "5")];
+                self.answer_bare(&came.request, &came.flow, 503, None, &retry);
+            }
+        }
+    }
+
+    /// Neither an edge nor about to go.
+    fn takes_calls(&self) -> bool {
+        let me = self.view.node(self.view.me.node);
+        me.is_none_or(MemberInfo::takes_calls)
+    }
+
+    /// Another member chose this one to serve a request.
+    pub(super) fn on_submitted(&mut self, submit: Submit, now: Instant) {
+        let Submit { hops, flow, bytes } = submit;
+        let Ok(request) = Message::parse(bytes.clone()) else {
+            return;
+        };
+        let came = Came {
+            flow,
+            bytes,
+            request,
+            hops: hops.saturating_add(1),
+        };
+        self.on_tagless(came, now);
+    }
+
+    /// SIP.md S3.6: whoever was to serve a request has fallen silent.
+    pub(super) fn on_again(&mut self, flow: Flow, bytes: Bytes, now: Instant) {
+        let Ok(request) = Message::parse(bytes.clone()) else {
+            return;
+        };
+        let came = Came {
+            flow,
+            bytes,
+            request,
+            hops: 0,
+        };
+        self.on_tagless(came, now);
+    }
+
+    /// Nobody has the call that an INVITE's transaction belonged to: its owner died before there
+    /// was a record. Another call takes its place. Whether `request` was such an INVITE.
+    pub(super) fn begin_instead(
+        &mut self,
+        key: CallId,
+        flow: &Flow,
+        request: &Message,
+        now: Instant,
+    ) -> bool {
+        if *request.method() != Method::Invite || request.to_tag().is_some() {
+            return false;
+        }
+        let transaction = server_key(request);
+        if let Some(here) = self.invites.get(&transaction).copied() {
+            self.deliver_sip(here, request.clone(), flow, now);
+            return true;
+        }
+        let came = Came {
+            flow: flow.clone(),
+            bytes: request.bytes().clone(),
+            request: request.clone(),
+            hops: 0,
+        };
+        self.begin(key.position, transaction, came, Some(key), now);
+        true
+    }
+}
