@@ -71,6 +71,16 @@ impl Books {
         })
     }
 
+    /// Copies that go on of calls that have ended.
+    pub(super) fn left_behind(&self) -> impl Iterator<Item = (CallId, MemberId, &Holding)> {
+        let live: BTreeSet<CallId> = self.live().collect();
+        let records = self.shards.iter().flat_map(|page| {
+            let mine = page.holdings.iter().map(|one| (page.member, one));
+            mine.map(|(member, (key, holding))| (*key, member, holding))
+        });
+        records.filter(move |(key, _, one)| !one.ended && !live.contains(key))
+    }
+
     /// How many copies there should be, those of calls without one not counted.
     pub(super) fn copies_due(&self) -> u64 {
         let listed = self.live().filter_map(|key| {

@@ -119,6 +119,8 @@ pub struct World {
     /// How often the trap's moment has come; none once it has sprung.
     pub(super) trap: Option<u32>,
     pub(super) well: bool,
+    /// How often the books were looked at anew.
+    pub(super) books_again: u8,
     pub(super) asks: BTreeMap<u64, (usize, CallId)>,
     pub(super) next_ask: u64,
 }
@@ -153,6 +155,7 @@ impl World {
             exercise: Exercise::default(),
             trap: plan.trap.map(|_| 0),
             well: false,
+            books_again: 0,
             asks: BTreeMap::new(),
             next_ask: 0,
             plan,

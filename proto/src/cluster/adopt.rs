@@ -4,7 +4,7 @@
 //! Silence alone adopts nothing: a phone's message, or a signal, takes a silent member's call over
 //! at once (`find`); this is for the calls that nobody asks for.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::engine::{Cluster, Wake};
 use super::entry::{Queue, Role};
@@ -24,6 +24,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct Adoption {
     /// To be looked at in this round.
     round: VecDeque<CallId>,
+    /// Orphans that others should have adopted: how many rounds they have lain here since.
+    passed: BTreeMap<CallId, u32>,
     armed: bool,
 }
 
@@ -86,6 +88,7 @@ impl<H> Cluster<H> {
         });
         let mut round: Vec<CallId> = orphans.map(|(key, _)| *key).collect();
         if round.is_empty() {
+            self.adoption.passed.clear();
             return;
         }
         round.sort_unstable();
@@ -111,6 +114,7 @@ impl<H> Cluster<H> {
             && let Some(key) = self.adoption.round.pop_front()
         {
             if self.may_adopt(key) {
+                self.adoption.passed.remove(&key);
                 self.start_claim(key, Queue::default(), None, now);
                 claims += 1;
                 self.stats.adopted += 1;
@@ -126,7 +130,7 @@ impl<H> Cluster<H> {
 
     /// Rule 9, and the majority rule: a good-bye or a new life leaves no doubt that the old one is
     /// over; a `Down` may as well mean that we are the ones cut off.
-    fn may_adopt(&self, key: CallId) -> bool {
+    fn may_adopt(&mut self, key: CallId) -> bool {
         let Some(Role::Copy(copy)) = self.entries.get(&key).map(|entry| &entry.role) else {
             return false;
         };
@@ -136,7 +140,18 @@ impl<H> Cluster<H> {
             known.id.incarnation > owner.incarnation || known.state == MemberState::Left
         });
         self.view.is_gone(owner)
-            && self.is_orphan_of_ours(key)
+            && (self.is_orphan_of_ours(key) || self.is_passed_over(key))
             && (certain || self.holds_majority(key))
+    }
+
+    /// Rule 9 is for progress: where the heir should have come long ago it has no copy, and the next
+    /// one claims, each a little later than the one before.
+    fn is_passed_over(&mut self, key: CallId) -> bool {
+        let listed = self.members_of(key);
+        let place = listed.iter().position(|one| *one == self.me);
+        let place = place.unwrap_or(listed.len());
+        let rounds = self.adoption.passed.entry(key).or_insert(0);
+        *rounds = rounds.saturating_add(1);
+        usize::try_from(*rounds).is_ok_and(|rounds| rounds > 3 * (place + 1))
     }
 }

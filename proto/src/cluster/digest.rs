@@ -11,7 +11,7 @@ use std::hash::Hasher as _;
 use siphasher::sip::SipHasher13;
 
 use super::engine::{Cluster, Wake};
-use super::entry::Role;
+use super::entry::{Entry, Role};
 use super::liveness::Peer;
 use crate::base::ids::{Ballot, CallId, Version};
 use crate::base::time::{Duration, Instant};
@@ -196,13 +196,17 @@ impl<H> Cluster<H> {
             self.lanes.entry(peer).or_default().want(key);
         }
         for (key, mark) in held {
-            let released = match self.owned(key) {
+            // What we owned at the mark's ballot and know to have gone on, or to have ended, may go.
+            let known = match self.owned(key) {
                 Some(owned) if owned.record.lists(peer.member) => None,
                 Some(owned) => Some(owned.record.rank()),
-                None => self.had.mark(key),
+                None => {
+                    let here = self.entries.get(&key).and_then(Entry::record);
+                    self.had.mark(key).max(here.map(Record::rank))
+                }
             };
-            if let Some(released) = released.filter(|released| *released >= mark) {
-                self.release_copy(peer.member, key, released, now);
+            if known.is_some_and(|known| known >= mark) {
+                self.release_copy(peer.member, key, mark, now);
             }
         }
     }

@@ -15,8 +15,8 @@ use crate::base::limits::T1_X64;
 use crate::base::time::Instant;
 use crate::wire::{Frame, Members, Release};
 
-/// The version that a purged end is released up to: nothing of its ballot comes after it, and whoever
-/// meets the mark knows that the call is over.
+/// The version that a purged end is released up to: nothing of its ballot comes after it, and
+/// whoever meets the mark knows that the call is over.
 pub(super) const ENDED: Version = Version::MAX;
 
 #[derive(Clone, Copy, Debug)]

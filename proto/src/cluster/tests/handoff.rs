@@ -141,8 +141,8 @@ fn rule_21_digests_mend_what_is_amiss() {
     clean(&world);
 }
 
-/// Rule 13: a copy left behind by changes it never heard of, of a call that has ended and was purged:
-/// whoever purged it says so, listed there or not, and it does not rise.
+/// Rule 13: a copy left behind by changes it never heard of, of a call that has ended and was
+/// purged: whoever purged it says so, listed there or not, and it does not rise.
 #[test]
 fn rule_13_a_purged_end_stays_ended() {
     let (mut world, replicas) = with_call(4, 2, AckPolicy::One);
