@@ -83,8 +83,8 @@ impl Plan {
                 } else {
                     ms(rng, 0, 7_000)
                 };
-                // Not before the sleeper has been given up and its calls have found heirs: until then
-                // two faults would meet.
+                // Not before the sleeper has been given up and its calls have found heirs: until
+                // then two faults would meet.
                 let after = span
                     .saturating_sub(before)
                     .max(Duration::from_millis(3_500));

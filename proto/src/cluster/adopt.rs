@@ -144,8 +144,8 @@ impl<H> Cluster<H> {
             && (certain || self.holds_majority(key))
     }
 
-    /// Rule 9 is for progress: where the heir should have come long ago it has no copy, and the next
-    /// one claims, each a little later than the one before.
+    /// Rule 9 is for progress: where the heir should have come long ago it has no copy, and the
+    /// next one claims, each a little later than the one before.
     fn is_passed_over(&mut self, key: CallId) -> bool {
         let listed = self.members_of(key);
         let place = listed.iter().position(|one| *one == self.me);

@@ -196,7 +196,8 @@ impl<H> Cluster<H> {
             self.lanes.entry(peer).or_default().want(key);
         }
         for (key, mark) in held {
-            // What we owned at the mark's ballot and know to have gone on, or to have ended, may go.
+            // What we owned at the mark's ballot and know to have gone on, or to have ended, may
+            // go.
             let known = match self.owned(key) {
                 Some(owned) if owned.record.lists(peer.member) => None,
                 Some(owned) => Some(owned.record.rank()),
