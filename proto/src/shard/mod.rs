@@ -75,8 +75,9 @@ pub struct ShardConfig {
     pub shard: u16,
     /// How many the node has.
     pub shards: u16,
-    /// The node's SIP listeners. A [`Flow`] names one by its place here, modulo their number: the
-    /// shell tells the local addresses of a listener apart by what is above (SIP.md S1.3).
+    /// The node's SIP listeners. A [`crate::base::flow::Flow`] names one by its place here, modulo
+    /// their number: the shell tells the local addresses of a listener apart by what is above
+    /// (SIP.md S1.3).
     pub listeners: Vec<Listener>,
     /// Replication policy.
     pub replication: Replication,
