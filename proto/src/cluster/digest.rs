@@ -202,7 +202,9 @@ impl<H> Cluster<H> {
                 Some(owned) if owned.record.lists(peer.member) => None,
                 Some(owned) => Some(owned.record.rank()),
                 None => {
+                    // Of the same ballot it may be what the call will rise from.
                     let here = self.entries.get(&key).and_then(Entry::record);
+                    let here = here.filter(|record| record.ballot > mark.0);
                     self.had.mark(key).max(here.map(Record::rank))
                 }
             };
