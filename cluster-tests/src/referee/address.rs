@@ -14,9 +14,11 @@ pub(super) fn judge(book: &Book<'_>, story: &Story, out: &mut Vec<Violation>) {
         let Some(node) = book.node(seen.remote) else {
             continue;
         };
-        // What was told before is repeated byte for byte, by whoever repeats it.
+        // What was told before is repeated byte for byte, by whoever repeats it. Where the request it
+        // answers was sent before the capture began, so was the first of its answers.
         let bytes = seen.message.bytes().as_ref();
-        if !told.contains(&bytes) {
+        let asked_before = !seen.message.is_request() && !was_asked(story, &seen.message);
+        if !told.contains(&bytes) && !asked_before {
             contact(story, node, seen, out);
         }
         told.push(bytes);
@@ -24,6 +26,16 @@ pub(super) fn judge(book: &Book<'_>, story: &Story, out: &mut Vec<Violation>) {
             sent_by(story, node, seen, out);
         }
     }
+}
+
+/// Whether the capture has the request that this response answers.
+fn was_asked(story: &Story, response: &Message) -> bool {
+    let mut sent = story.seen.iter().filter(|seen| seen.direction != Received);
+    sent.any(|seen| {
+        seen.message.is_request()
+            && seen.message.branch() == response.branch()
+            && seen.message.cseq() == response.cseq()
+    })
 }
 
 fn contact(story: &Story, node: &Listener, seen: &Seen, out: &mut Vec<Violation>) {

@@ -50,7 +50,7 @@ fn broken_rules_are_noticed() {
         Break::ReleaseBeforeAck,
         Break::NoFencing,
         Break::FirstPromiseWins,
-        Break::ActivateWithoutAcks,
+        Break::YieldKeepsHeld,
         Break::PurgeEarly,
         Break::TimersRestart,
     ];
