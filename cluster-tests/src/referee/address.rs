@@ -14,8 +14,8 @@ pub(super) fn judge(book: &Book<'_>, story: &Story, out: &mut Vec<Violation>) {
         let Some(node) = book.node(seen.remote) else {
             continue;
         };
-        // What was told before is repeated byte for byte, by whoever repeats it. Where the request it
-        // answers was sent before the capture began, so was the first of its answers.
+        // What was told before is repeated byte for byte, by whoever repeats it. Where the request
+        // it answers was sent before the capture began, so was the first of its answers.
         let bytes = seen.message.bytes().as_ref();
         let asked_before = !seen.message.is_request() && !was_asked(story, &seen.message);
         if !told.contains(&bytes) && !asked_before {
