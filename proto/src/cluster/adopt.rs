@@ -82,18 +82,23 @@ impl<H> Cluster<H> {
 
     /// Somebody is gone: looks for what it owned.
     pub(super) fn look_for_orphans(&mut self, now: Instant) {
-        let orphans = self.entries.iter().filter(|(_, entry)| match &entry.role {
+        let round = self.keys_where(|_, entry| match &entry.role {
             Role::Copy(copy) => self.view.is_gone(copy.record.ballot.owner),
             _ => false,
         });
-        let mut round: Vec<CallId> = orphans.map(|(key, _)| *key).collect();
         if round.is_empty() {
             self.adoption.passed.clear();
             return;
         }
-        round.sort_unstable();
         self.adoption.round = round.into();
         self.arm_adoption(now);
+    }
+
+    /// A copy came of what `owner` had: it may have been under way while membership gave `owner` up.
+    pub(super) fn note_orphan(&mut self, owner: MemberId, now: Instant) {
+        if self.view.is_gone(owner) {
+            self.arm_adoption(now + LOOK_AGAIN);
+        }
     }
 
     fn arm_adoption(&mut self, at: Instant) {

@@ -13,6 +13,7 @@ use super::entry::{Entry, Role};
 use super::lane::{Applied, Lane};
 use super::liveness::{Liveness, Peer};
 use super::lookup::{Bucket, Lookup};
+use super::place::places;
 use super::policy::Replication;
 use super::replica::PendingClaim;
 use super::sabotage::Sabotage;
@@ -245,12 +246,15 @@ impl<H> Cluster<H> {
             self.shards.remove(&member);
             self.rouse_member(member, now);
         }
-        self.births_in_view(now);
-        self.start_sweep(now);
         self.settle_view();
         self.note_draining(now);
-        self.look_for_orphans(now);
-        self.plan_rebalance(now);
+        // Most views only tell somebody's load: they move nothing and must cost nothing.
+        if places(&self.view) != places(&self.previous) {
+            self.births_in_view(now);
+            self.start_sweep(now);
+            self.look_for_orphans(now);
+            self.plan_rebalance(now);
+        }
     }
 
     /// A link to `member` stands.
@@ -272,6 +276,9 @@ impl<H> Cluster<H> {
         }
         self.resend_present_state(member);
         self.compare_soon(now);
+        // The view may have had it for long: now it can hold copies.
+        self.start_sweep(now);
+        self.plan_rebalance(now);
         if self.wakes.iter().all(|(_, wake)| *wake != Wake::Pings) {
             self.wake_at(now, Wake::Pings);
         }
@@ -430,6 +437,16 @@ impl<H> Cluster<H> {
         for peer in peers {
             self.rouse(peer, now);
         }
+    }
+
+    /// The calls whose entry is as `wanted`, in the order of their keys: what is done to them is the
+    /// same in every run.
+    pub(super) fn keys_where(&self, wanted: impl Fn(CallId, &Entry<H>) -> bool) -> Vec<CallId> {
+        let entries = self.entries.iter();
+        let wanted = entries.filter(|(key, entry)| wanted(**key, entry));
+        let mut keys: Vec<CallId> = wanted.map(|(key, _)| *key).collect();
+        keys.sort_unstable();
+        keys
     }
 
     /// Looks at everything about `key` that may wait for somebody.

@@ -48,12 +48,10 @@ impl<H> Cluster<H> {
                 return self.arm_rebalance(from);
             }
             self.rebalancing.from = None;
-            let owned = self.entries.iter().filter(|(_, entry)| match &entry.role {
+            let round = self.keys_where(|_, entry| match &entry.role {
                 Role::Owned(owned) => owned.stage == Stage::Active,
                 _ => false,
             });
-            let mut round: Vec<CallId> = owned.map(|(key, _)| *key).collect();
-            round.sort_unstable();
             self.rebalancing.round = round.into();
         }
         for _ in 0..CALLS_PER_TURN {

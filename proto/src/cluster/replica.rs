@@ -139,6 +139,7 @@ impl<H> Cluster<H> {
         entry.promised = entry.promised.max(record.ballot);
         entry.role = Role::Copy(Copy { record, at: now });
         entry.since = now;
+        self.note_orphan(ballot.owner, now);
         if let Some(ended) = ended.filter(|_| goes_on) {
             self.say_ended(key, ended, ballot);
         }

@@ -194,6 +194,20 @@ impl World {
         }
     }
 
+    /// Everybody's metadata say another load: a new view with the members of the last one.
+    pub(super) fn tell_loads(&mut self) {
+        for nth in 0..self.nodes.len() {
+            let now = self.node_now(nth);
+            let node = &mut self.nodes[nth];
+            node.epoch += 1;
+            let view = view_of(node.epoch, node.member, &node.beliefs, &node.drains);
+            if let Some(cluster) = node.cluster.as_mut().filter(|_| !node.paused) {
+                cluster.on_view(Arc::new(view), now);
+                self.drain(nth);
+            }
+        }
+    }
+
     /// Nothing passes between these nodes and the others for `span`.
     pub(super) fn separate(&mut self, side: &[usize], span: Duration) {
         for one in 0..self.nodes.len() {
