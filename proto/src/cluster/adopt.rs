@@ -94,7 +94,8 @@ impl<H> Cluster<H> {
         self.arm_adoption(now);
     }
 
-    /// A copy came of what `owner` had: it may have been under way while membership gave `owner` up.
+    /// A copy came of what `owner` had: it may have been under way while membership gave `owner`
+    /// up.
     pub(super) fn note_orphan(&mut self, owner: MemberId, now: Instant) {
         if self.view.is_gone(owner) {
             self.arm_adoption(now + LOOK_AGAIN);

@@ -439,8 +439,8 @@ impl<H> Cluster<H> {
         }
     }
 
-    /// The calls whose entry is as `wanted`, in the order of their keys: what is done to them is the
-    /// same in every run.
+    /// The calls whose entry is as `wanted`, in the order of their keys: what is done to them is
+    /// the same in every run.
     pub(super) fn keys_where(&self, wanted: impl Fn(CallId, &Entry<H>) -> bool) -> Vec<CallId> {
         let entries = self.entries.iter();
         let wanted = entries.filter(|(key, entry)| wanted(**key, entry));
