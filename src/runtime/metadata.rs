@@ -277,7 +277,7 @@ impl Socket for FabricSocket {
         if let Ok(length) = received {
             let length = length.context("private socket")?;
             if !self.allowance.take(length, self.clock.now()) {
-                tracing::debug!(%to, length, "metadata left out: its share of the fabric is used up");
+                tracing::debug!(%to, length, "metadata left out: beyond its share");
                 return Ok(outcome);
             }
             let message = Bytes::copy_from_slice(self.scratch.get(..length).unwrap_or_default());

@@ -38,7 +38,8 @@ impl<H> Cluster<H> {
     // ---- majority -------------------------------------------------------------------------
 
     /// Looks whether the present view is one that everybody agrees on: all its members are heard,
-    /// and they are more than half of those before. Who left by itself is missed by nobody.
+    /// and they are more than half of those before, or of those and the newcomers. Who left by
+    /// itself is missed by nobody.
     pub(super) fn settle_view(&mut self) {
         let left = |node: &NodeId| {
             let info = self.view.node(*node);
@@ -54,7 +55,10 @@ impl<H> Cluster<H> {
         let live: BTreeSet<NodeId> = self.view.live().map(|info| info.id.node).collect();
         let heard = |member: MemberId| member == self.me || self.is_heard(member);
         let all_heard = self.view.live().all(|info| heard(info.id));
-        let enough = before.len() <= 2 || live.intersection(&before).count() * 2 > before.len();
+        let half = |of: usize, among: &BTreeSet<NodeId>| live.intersection(among).count() * 2 > of;
+        // Whoever starts members in the place of lost ones has decided which side is to go on.
+        let all: BTreeSet<NodeId> = before.union(&live).copied().collect();
+        let enough = before.len() <= 2 || half(before.len(), &before) || half(all.len(), &all);
         self.settled.0 = if all_heard && enough { live } else { before };
     }
 
@@ -69,10 +73,20 @@ impl<H> Cluster<H> {
     /// over, and then their timer is the one that counts.
     #[must_use]
     pub fn holds_majority(&self, key: CallId) -> bool {
+        self.is_majority(|member| !self.is_absent(member, key))
+    }
+
+    /// Whether too few can be heard to act for the cluster, whichever call it is about.
+    #[must_use]
+    pub fn is_in_minority(&self) -> bool {
+        !self.is_majority(|member| self.is_heard(member))
+    }
+
+    fn is_majority(&self, hears: impl Fn(MemberId) -> bool) -> bool {
         let total = self.settled.0.len();
         let present = self.settled.0.iter().filter(|node| {
             let info = self.view.node(**node);
-            info.is_some_and(|info| info.id == self.me || !self.is_absent(info.id, key))
+            info.is_some_and(|info| info.id == self.me || hears(info.id))
         });
         let present = present.count();
         present * 2 > total || (total <= 2 && present * 2 >= total)

@@ -109,6 +109,28 @@ fn a_minority_adopts_nothing() {
     clean(&world);
 }
 
+/// Half of the cluster is gone for good, the owner among them: nobody adopts, and says why, until
+/// another member is started in the place of the lost ones.
+#[test]
+fn a_lost_half_is_made_up_for_by_a_newcomer() {
+    let (mut world, replicas) = with_call(5, 2, AckPolicy::One);
+    let spare = bystander(&world, &replicas);
+    world.crash(spare, MS * 100);
+    world.run_for(MS * 2_000);
+    let heir = replicas[0];
+    let other = (1..5).find(|nth| *nth != spare && *nth != heir);
+    world.crash(other.expect("five nodes"), MS * 100);
+    world.crash(0, MS * 100);
+    world.run_for(MS * 10_000);
+    assert!(world.owners(KEY).is_empty(), "{}", world.story(None));
+    assert!(world.cluster(heir).is_in_minority());
+    world.start(spare, MS * 20);
+    world.run_for(MS * 5_000);
+    assert_eq!(world.owners(KEY), [heir], "{}", world.story(None));
+    assert!(!world.cluster(heir).is_in_minority());
+    clean(&world);
+}
+
 /// Rule 21: a copy that got lost, by whatever fault of ours, is noticed and made again; one that
 /// should have gone is let go; and nothing else changes.
 #[test]
