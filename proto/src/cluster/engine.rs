@@ -51,6 +51,8 @@ pub(super) enum Wake {
     Digest,
     /// Go on moving copies to where the ring wants them.
     Rebalance,
+    /// Some calls are offered to members that own few.
+    Balance,
     /// Look after births and what belongs to them.
     Births,
 }
@@ -79,6 +81,7 @@ pub struct Cluster<H> {
     pub(super) adoption: super::adopt::Adoption,
     pub(super) settled: super::adopt::Settled,
     pub(super) rebalancing: super::rebalance::Rebalancing,
+    pub(super) balancing: super::balance::Balancing,
     pub(super) digests: super::digest::Round,
     pub(super) negative: BTreeMap<CallId, Instant>,
     /// When membership last declared us down while we lived: copies from before may be stale.
@@ -121,6 +124,7 @@ impl<H> Cluster<H> {
             adoption: super::adopt::Adoption::default(),
             settled: super::adopt::Settled::default(),
             rebalancing: super::rebalance::Rebalancing::default(),
+            balancing: super::balance::Balancing::default(),
             digests: super::digest::Round::default(),
             negative: BTreeMap::new(),
             renamed_at: None,
@@ -403,6 +407,7 @@ impl<H> Cluster<H> {
                 Wake::HandOver => self.hand_over_some(now),
                 Wake::Adopt => self.adopt_some(now),
                 Wake::Rebalance => self.rebalance_some(now),
+                Wake::Balance => self.balance_some(now),
                 Wake::Digest => self.send_digests(now),
                 Wake::Births => self.tick_births(now),
             }
@@ -437,16 +442,6 @@ impl<H> Cluster<H> {
         for peer in peers {
             self.rouse(peer, now);
         }
-    }
-
-    /// The calls whose entry is as `wanted`, in the order of their keys: what is done to them is
-    /// the same in every run.
-    pub(super) fn keys_where(&self, wanted: impl Fn(CallId, &Entry<H>) -> bool) -> Vec<CallId> {
-        let entries = self.entries.iter();
-        let wanted = entries.filter(|(key, entry)| wanted(**key, entry));
-        let mut keys: Vec<CallId> = wanted.map(|(key, _)| *key).collect();
-        keys.sort_unstable();
-        keys
     }
 
     /// Looks at everything about `key` that may wait for somebody.

@@ -110,7 +110,7 @@ impl<H> Cluster<H> {
     }
 
     /// Rule 16: asks `heir` to claim the call.
-    fn invite(&mut self, key: CallId, heir: MemberId, now: Instant) {
+    pub(super) fn invite(&mut self, key: CallId, heir: MemberId, now: Instant) {
         let Some(owned) = self.owned_mut(key) else {
             return;
         };

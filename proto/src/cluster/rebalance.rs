@@ -29,6 +29,7 @@ impl<H> Cluster<H> {
     /// The view has changed: what is owned here will be looked at when it has stood for a while.
     pub(super) fn plan_rebalance(&mut self, now: Instant) {
         self.rebalancing.round.clear();
+        self.drop_balance();
         self.rebalancing.from = Some(now + SETTLE);
         self.arm_rebalance(now + SETTLE);
     }
@@ -56,7 +57,7 @@ impl<H> Cluster<H> {
         }
         for _ in 0..CALLS_PER_TURN {
             let Some(key) = self.rebalancing.round.pop_front() else {
-                return;
+                return self.plan_balance(now);
             };
             self.rebalance(key, now);
         }
