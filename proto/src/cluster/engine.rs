@@ -170,7 +170,7 @@ impl<H> Cluster<H> {
         self.watch.entry(peer).or_default().insert(key);
     }
 
-    fn ping(&mut self, peer: Peer, now: Instant) -> Instant {
+    pub(super) fn ping(&mut self, peer: Peer, now: Instant) -> Instant {
         let (stamp, send) = self.liveness.ask(peer, now);
         if send {
             let lane = self.lanes.entry(peer).or_default();
