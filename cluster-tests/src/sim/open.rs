@@ -6,7 +6,7 @@ pub(super) const NOTICES: bool = true;
 
 /// Copies that nobody lists go. Until then a node that was declared down while it lived keeps
 /// copies of calls that were adopted meanwhile, and a holder that was is nobody's heir.
-pub(super) const STRAYS_GO: bool = false;
+pub(super) const STRAYS_GO: bool = true;
 
 /// In words, for whoever runs the simulator.
 pub(super) const WORDS: [(bool, &str); 2] = [
