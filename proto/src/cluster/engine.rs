@@ -241,7 +241,7 @@ impl<H> Cluster<H> {
             self.lanes.retain(|peer, _| peer.member != member);
             self.applied.retain(|peer, _| peer.member != member);
             self.liveness.forget(member);
-            self.releases.forget(member);
+            self.releases.forget(member, self.life_of(member));
             self.shards.remove(&member);
             self.rouse_member(member, now);
         }
