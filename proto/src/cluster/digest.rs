@@ -137,7 +137,8 @@ impl<H> Cluster<H> {
             let Role::Copy(copy) = &entry.role else {
                 continue;
             };
-            let theirs = copy.record.ballot.owner == peer.member;
+            // An earlier life's too: it may have gone on under a new name.
+            let theirs = copy.record.ballot.owner.node == peer.member.node;
             if theirs && range_of(*key) == digest.range && self.peer(peer.member, *key) == peer {
                 sum.add(&copy.record);
                 marks.push(Mark {

@@ -175,7 +175,7 @@ impl<H> Cluster<H> {
         self.watch.entry(peer).or_default().insert(key);
     }
 
-    fn ping(&mut self, peer: Peer, now: Instant) -> Instant {
+    pub(super) fn ping(&mut self, peer: Peer, now: Instant) -> Instant {
         let (stamp, send) = self.liveness.ask(peer, now);
         if send {
             let lane = self.lanes.entry(peer).or_default();
@@ -246,7 +246,7 @@ impl<H> Cluster<H> {
             self.lanes.retain(|peer, _| peer.member != member);
             self.applied.retain(|peer, _| peer.member != member);
             self.liveness.forget(member);
-            self.releases.forget(member);
+            self.releases.forget(member, self.life_of(member));
             self.shards.remove(&member);
             self.rouse_member(member, now);
         }

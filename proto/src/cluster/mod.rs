@@ -40,6 +40,7 @@ pub mod stats;
 #[cfg(test)]
 mod tests;
 pub mod view;
+mod vouch;
 
 pub use engine::Cluster;
 pub use look::{Gauges, Holding, Kept};

@@ -111,25 +111,29 @@ impl Shard {
         instead: Option<CallId>,
         now: Instant,
     ) {
-        if self.takes_calls() {
-            let newborn = Newborn {
-                transaction,
-                flow: came.flow,
-                invite: came.request,
-                instead,
-            };
-            return self.on_invite(newborn, now);
-        }
         let hash = self.transaction_hash(&transaction);
-        let before = self.cluster.submitted_to(hash, position);
-        let chosen = before.or_else(|| self.cluster.place(position));
-        match chosen.filter(|_| came.hops < HOPS_MAX) {
+        let chosen = if self.takes_calls() || came.hops >= HOPS_MAX {
+            None
+        } else {
+            let before = self.cluster.submitted_to(hash, position);
+            before.or_else(|| self.cluster.place(position))
+        };
+        match chosen {
             Some(member) => {
                 let Came {
                     flow, bytes, hops, ..
                 } = came;
                 let submit = Submit { hops, flow, bytes };
                 self.cluster.submit(hash, position, member, submit, now);
+            }
+            None if self.takes_calls() || self.cluster.must_serve() => {
+                let newborn = Newborn {
+                    transaction,
+                    flow: came.flow,
+                    invite: came.request,
+                    instead,
+                };
+                self.on_invite(newborn, now);
             }
             None => {
                 self.counts.rejected.count("nobody_serves");
