@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use rand::RngExt as _;
+
 use super::engine::{Cluster, Wake};
 use super::entry::{Queue, Role};
 use crate::base::ids::{CallId, MemberId, NodeId};
@@ -18,6 +20,9 @@ const TURN: Duration = Duration::from_millis(10);
 /// How often orphans that nobody came for are looked at again: their heir may have died as well, or
 /// the majority may be back.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Up to so much later, by chance.
+const LOOK_AGAIN_SPREAD_MS: u64 = 200;
 
 /// Calls whose owner is gone.
 #[derive(Debug, Default)]
@@ -141,7 +146,10 @@ impl<H> Cluster<H> {
             }
         }
         let pause = if self.adoption.round.is_empty() {
-            LOOK_AGAIN
+            // Two that both take themselves for the heir refuse each other; not at the same moment
+            // again.
+            let spread = self.rng.random_range(0..=LOOK_AGAIN_SPREAD_MS);
+            LOOK_AGAIN + Duration::from_millis(spread)
         } else {
             TURN
         };
