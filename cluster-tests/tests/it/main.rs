@@ -10,6 +10,7 @@ mod edge;
 mod load;
 mod members;
 mod relay;
+mod scenarios;
 mod setup;
 mod sim;
 mod story;
