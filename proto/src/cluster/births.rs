@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use super::effect::Effect;
 use super::engine::{Cluster, Wake};
 use super::liveness::Peer;
-use super::place::{KeptRequests, places};
+use super::place::KeptRequests;
 use super::policy::MergedPolicy;
 use super::register::Register;
 use super::seek::Seeks;
@@ -309,15 +309,12 @@ impl<H> Cluster<H> {
         self.start_ticking(now);
     }
 
-    /// A new view: where positions lie with other members than before, new holders get the notices
-    /// of what is not over.
+    /// Positions lie with other members than before: new holders get the notices of what is not
+    /// over.
     pub(super) fn births_in_view(&mut self, now: Instant) {
         let view = &self.view;
         let gone = |member: &MemberId| view.is_gone(*member);
         self.births.wires.retain(|member, _| !gone(member));
-        if places(&self.view) == places(&self.previous) {
-            return;
-        }
         let keys: Vec<CallId> = self.births.own.keys().copied().collect();
         for key in keys {
             let holders = self.view.holders(key.position, self.policy.copies);

@@ -5,6 +5,7 @@
 
 mod adopt;
 mod ask;
+mod balance;
 mod batch;
 mod births;
 mod claim;

@@ -140,6 +140,7 @@ impl<H> Cluster<H> {
         let handed = entry.handed_to == Some(ballot.owner);
         let before = std::mem::replace(&mut entry.role, Role::Copy(Copy { record, at: now }));
         entry.since = now;
+        self.note_orphan(ballot.owner, now);
         if let Role::Copy(former) = before
             && former.record.ballot < ballot
         {

@@ -149,9 +149,10 @@ impl Shard {
         me.is_none_or(MemberInfo::takes_calls)
     }
 
-    /// Another member chose this one to serve a request.
-    pub(super) fn on_submitted(&mut self, submit: Submit, now: Instant) {
-        let Submit { hops, flow, bytes } = submit;
+    /// A request comes another time: from the member that chose this one to serve it (`hops` says
+    /// how often that happened before), or because whoever was to serve it has fallen silent
+    /// (SIP.md S3.6; no hops).
+    pub(super) fn on_brought(&mut self, flow: Flow, bytes: Bytes, hops: u8, now: Instant) {
         let Ok(request) = Message::parse(bytes.clone()) else {
             return;
         };
@@ -159,21 +160,7 @@ impl Shard {
             flow,
             bytes,
             request,
-            hops: hops.saturating_add(1),
-        };
-        self.on_tagless(came, now);
-    }
-
-    /// SIP.md S3.6: whoever was to serve a request has fallen silent.
-    pub(super) fn on_again(&mut self, flow: Flow, bytes: Bytes, now: Instant) {
-        let Ok(request) = Message::parse(bytes.clone()) else {
-            return;
-        };
-        let came = Came {
-            flow,
-            bytes,
-            request,
-            hops: 0,
+            hops,
         };
         self.on_tagless(came, now);
     }
