@@ -52,6 +52,7 @@ impl World {
         let books = Books {
             shards,
             expected: self.in_call().filter(|key| !self.is_lost(*key)).collect(),
+            over: self.over().collect(),
             copies: self.plan.copies,
             nodes,
         };
@@ -73,6 +74,12 @@ impl World {
         for what in untrue {
             self.judge.blame(now, Invariant::CountersTrue, what);
         }
+    }
+
+    /// Calls whose end a phone was told.
+    fn over(&self) -> impl Iterator<Item = CallId> + '_ {
+        let ended = self.judge.told.iter().filter(|(_, told)| told.ended);
+        ended.map(|(key, _)| *key)
     }
 
     /// Whether as many members died as a call has copies, and nothing is left of this one
