@@ -140,9 +140,6 @@ fn summary(outcomes: &[Outcome], began: Instant) -> ExitCode {
     for (invariant, count) in &by {
         println!("{count:>12} times {invariant:?} did not hold");
     }
-    for what in sim::not_judged() {
-        println!("not judged yet: {what}");
-    }
     let bad = outcomes.iter().filter(|one| !one.violations.is_empty());
     let bad = bad.count();
     println!(

@@ -20,6 +20,8 @@ pub(super) struct Books {
     pub(super) shards: Vec<Page>,
     /// Calls that a phone is in.
     pub(super) expected: BTreeSet<CallId>,
+    /// Calls whose end a phone was told.
+    pub(super) over: BTreeSet<CallId>,
     pub(super) copies: usize,
     /// Nodes that live.
     pub(super) nodes: usize,
@@ -36,7 +38,8 @@ impl Books {
         here.map(|(member, _, holding)| (member, holding))
     }
 
-    /// Calls whose highest record has not ended.
+    /// Calls whose highest record has not ended. Where an end was told and nobody owns the call,
+    /// that record was left behind when the end was purged (PROTOCOL.md rules 20, 21).
     pub(super) fn live(&self) -> impl Iterator<Item = CallId> {
         let keys = self.shards.iter().flat_map(|page| &page.holdings);
         let keys: BTreeSet<CallId> = keys.map(|(key, _)| *key).collect();
@@ -44,7 +47,8 @@ impl Books {
             let highest = self
                 .holders(*key)
                 .max_by_key(|(_, one)| (one.ballot, one.version));
-            highest.is_some_and(|(_, one)| !one.ended)
+            let owned = self.holders(*key).any(|(_, one)| one.owned);
+            highest.is_some_and(|(_, one)| !one.ended) && (owned || !self.over.contains(key))
         })
     }
 

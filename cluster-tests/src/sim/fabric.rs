@@ -291,9 +291,7 @@ impl World {
         let (Some(trap), Some(seen)) = (self.plan.trap, self.trap) else {
             return;
         };
-        let first = self.plan.faults.iter().map(|(at, _)| *at).min();
-        let armed = Self::start() + first.unwrap_or(std::time::Duration::from_secs(1));
-        if self.now < armed || self.well || !is_moment(frame, trap.moment) {
+        if self.now < Self::start() + trap.from || self.well || !is_moment(frame, trap.moment) {
             return;
         }
         self.trap = Some(seen + 1);

@@ -10,7 +10,6 @@ use callring_proto::io::{Answer, Ask, Input, Output, Summary};
 use super::books::{Books, Page};
 use super::invariants::{Invariant, copies, counters, residue};
 use super::node::Life;
-use super::open;
 use super::plan::Budget;
 use super::world::{Event, World};
 
@@ -52,13 +51,14 @@ impl World {
         }
         let books = Books {
             shards,
-            expected: self.in_call().collect(),
+            expected: self.in_call().filter(|key| !self.is_lost(*key)).collect(),
+            over: self.over().collect(),
             copies: self.plan.copies,
             nodes,
         };
         // Where half of the nodes are dead, nobody adopts what they owned (PROTOCOL.md section 4).
         let majority = books.nodes * 2 > self.plan.nodes;
-        if !majority || (!open::STRAYS_GO && self.exercise.renamed > 0) {
+        if !majority {
             return;
         }
         let unrestored = copies::are_restored(&books);
@@ -76,12 +76,24 @@ impl World {
         }
     }
 
+    /// Calls whose end a phone was told.
+    fn over(&self) -> impl Iterator<Item = CallId> + '_ {
+        let ended = self.judge.told.iter().filter(|(_, told)| told.ended);
+        ended.map(|(key, _)| *key)
+    }
+
+    /// Whether as many members died as a call has copies, and nothing is left of this one
+    /// (PROTOCOL.md section 4).
+    pub(super) fn is_lost(&self, key: CallId) -> bool {
+        let beyond = self.plan.budget != Budget::Within;
+        let deaths = usize::try_from(self.exercise.crashes).unwrap_or(usize::MAX);
+        let mut nodes = 0..self.nodes.len();
+        beyond && deaths >= self.plan.copies && nodes.all(|node| self.holding(node, key).is_none())
+    }
+
     /// Every phone has hung up long ago.
     pub(super) fn look_for_traces(&mut self) {
         self.exercise.to_the_last += 1;
-        if !open::STRAYS_GO && self.exercise.renamed > 0 {
-            return;
-        }
         for (node, one) in self.nodes.iter().enumerate() {
             let Some(life) = &one.life else { continue };
             for (index, shard) in life.shards.iter().enumerate() {

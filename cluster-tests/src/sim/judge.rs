@@ -20,7 +20,6 @@ use super::plan::{Budget, Plan};
 /// Collects violations.
 pub(super) struct Judge {
     budget: Budget,
-    keeps_births: bool,
     pub(super) violations: Vec<Violation>,
     pub(super) told: BTreeMap<CallId, Told>,
     tags: tags::Tags,
@@ -35,7 +34,6 @@ impl Judge {
     pub(super) fn new(plan: &Plan) -> Self {
         Self {
             budget: plan.budget,
-            keeps_births: plan.keeps_births(),
             violations: Vec::new(),
             told: BTreeMap::new(),
             tags: tags::Tags::new(),
@@ -64,7 +62,7 @@ impl Judge {
     /// A node sends a SIP message, itself or through another one.
     pub(super) fn on_message(&mut self, message: &Message, at: Instant) {
         let tag = tags::one_tag(message, &mut self.tags);
-        if let Some(what) = tag.filter(|_| self.keeps_births) {
+        if let Some(what) = tag {
             self.blame_within(at, Invariant::OneTag, what);
         }
     }

@@ -6,10 +6,10 @@
 //!
 //! `plan` and `trouble` draw a run from a seed, `world` carries it out, `phone` and `hears` are its
 //! callers, `net` its networks, `node` and `clock` its nodes, `fabric` what nodes say to each
-//! other, `faults` what goes wrong. `model` is what each phone was told, `open` what does not hold
-//! yet; `judge` puts what happens before the `invariants`, `books` and `inspect` look inside when
-//! all is well, `log` catches errors. `exercise` counts what the runs were about, `mutations` shows
-//! that a broken rule is noticed.
+//! other, `faults` what goes wrong. `model` is what each phone was told; `judge` puts what happens
+//! before the `invariants`, `books` and `inspect` look inside when all is well, `log` catches
+//! errors. `exercise` counts what the runs were about, `mutations` shows that a broken rule is
+//! noticed.
 
 mod books;
 mod callers;
@@ -26,7 +26,6 @@ mod model;
 mod mutations;
 mod net;
 mod node;
-mod open;
 mod phone;
 mod plan;
 mod trouble;
@@ -77,12 +76,6 @@ pub fn run(seed: u64, sabotage: Sabotage, verbose: bool) -> Outcome {
             what,
         }));
     outcome
-}
-
-/// What is not judged yet where it shows.
-pub fn not_judged() -> impl Iterator<Item = &'static str> {
-    let open = open::WORDS.into_iter().filter(|(holds, _)| !holds);
-    open.map(|(_, words)| words)
 }
 
 /// The one place of the simulator that prints.

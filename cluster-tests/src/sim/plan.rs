@@ -7,7 +7,9 @@ use callring_proto::cluster::policy::AckPolicy;
 use rand::RngExt as _;
 
 use super::clock::EVEN;
-use super::open;
+
+/// A trap waits no longer for its moment.
+const TRAPPED: Duration = Duration::from_secs(4);
 
 /// Something that goes wrong, or that an operator does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,9 +94,11 @@ pub enum Moment {
 /// A fault that waits for its moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Trap {
+    /// Not before then, after the first call may begin.
+    pub from: Duration,
     /// Which.
     pub moment: Moment,
-    /// The how many-th of its kind, once trouble may begin.
+    /// The how many-th of its kind from then on.
     pub nth: u32,
     /// Whether it hits the sender; else the receiver.
     pub sender: bool,
@@ -249,9 +253,11 @@ impl Plan {
         }
         plan.draw_faults(&mut rng);
         let ends = plan.faults.iter().map(|(at, fault)| *at + span(fault));
-        let trapped = if plan.trap.is_some() { 10_000 } else { 0 };
+        let trapped = plan.trap.map_or(Duration::ZERO, |trap| {
+            (trap.from + TRAPPED).max(Duration::from_secs(10))
+        });
         plan.well_at = ends
-            .chain([Plan::CALLS_WITHIN, Duration::from_millis(trapped)])
+            .chain([Plan::CALLS_WITHIN, trapped])
             .max()
             .expect("not empty");
         plan
@@ -297,13 +303,6 @@ impl Plan {
             _ => Duration::ZERO,
         });
         faults.max().unwrap_or_default()
-    }
-
-    /// Whether one INVITE makes one call, whatever happens to its node.
-    #[must_use]
-    pub fn keeps_births(&self) -> bool {
-        let mut faults = self.faults.iter().map(|(_, fault)| fault);
-        open::NOTICES || !faults.any(|fault| matches!(fault, Fault::Drain { .. }))
     }
 
     /// Whether nodes die.

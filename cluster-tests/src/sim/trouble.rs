@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use callring_proto::base::rng::Rng;
+use callring_proto::cluster::policy::AckPolicy;
 use rand::RngExt as _;
 
 use super::plan::{Budget, Fault, Kind, Moment, Plan, Trap};
+
+/// When a trap may spring in a cluster that nothing has happened to.
+const SOON: Duration = Duration::from_secs(1);
 
 impl Plan {
     /// Draws what goes wrong, and what may be expected all the same.
@@ -36,19 +40,19 @@ impl Plan {
         rng: &mut Rng,
     ) {
         match self.kind {
-            Kind::Crash if rng.random_range(0..2) == 0 => self.trap = Some(first_trap(rng)),
+            Kind::Crash if rng.random_range(0..2) == 0 => self.trap = Some(first_trap(SOON, rng)),
             Kind::Crash => faults.push((at, crash(node, rng))),
             Kind::TwoCrashes => {
                 faults.push((at, Fault::Crash { node, back: None }));
                 if rng.random_range(0..2) == 0 {
-                    self.trap = Some(later_trap(rng));
+                    self.trap = Some(later_trap(at, rng));
                 } else {
                     faults.push((at + ms(rng, 0, 3_000), crash(other, rng)));
                 }
             }
             Kind::TooMany => {
                 faults.push((at, Fault::Crash { node, back: None }));
-                self.trap = Some(later_trap(rng));
+                self.trap = Some(later_trap(at, rng));
                 self.budget = Budget::Beyond;
             }
             Kind::Rolling => self.roll(faults, rng),
@@ -88,7 +92,13 @@ impl Plan {
                 let after = span
                     .saturating_sub(before)
                     .max(Duration::from_millis(3_500));
-                faults.push((at + after, crash(other, rng)));
+                if rng.random_range(0..2) == 0 {
+                    // Whoever took the sleeper's place is on no ring's list.
+                    self.trap = Some(first_trap(at + after, rng));
+                    (self.copies, self.ack) = (3, AckPolicy::One);
+                } else {
+                    faults.push((at + after, crash(other, rng)));
+                }
             }
             Kind::Slumber => {
                 let span = ms(rng, 33_000, 42_000);
@@ -209,19 +219,25 @@ fn slow_link(from: u32, to: u32, at_most_ms: u64, rng: &mut Rng) -> Fault {
 }
 
 /// A trap for a cluster that is well.
-fn first_trap(rng: &mut Rng) -> Trap {
-    let moment = match rng.random_range(0..6) {
+fn first_trap(from: Duration, rng: &mut Rng) -> Trap {
+    let moment = match rng.random_range(0..8) {
         0 | 1 => Moment::Batch,
         2 => Moment::End,
-        3 => Moment::Ack,
-        4 => Moment::Relay,
+        3..=5 => Moment::Ack,
+        6 => Moment::Relay,
         _ => Moment::Egress,
     };
-    trap(moment, 200, rng)
+    let trap = trap(moment, 200, from, rng);
+    if moment == Moment::Ack {
+        // An owner that has just become able to tell something, or is just about to be.
+        let sender = rng.random_range(0..4) == 0;
+        return Trap { sender, ..trap };
+    }
+    trap
 }
 
 /// A trap for a cluster that has just lost a member.
-fn later_trap(rng: &mut Rng) -> Trap {
+fn later_trap(from: Duration, rng: &mut Rng) -> Trap {
     let (moment, within) = match rng.random_range(0..6) {
         0 => (Moment::Claim, 40),
         1 => (Moment::Promise, 40),
@@ -230,16 +246,22 @@ fn later_trap(rng: &mut Rng) -> Trap {
         4 => (Moment::Release, 40),
         _ => (Moment::Batch, 200),
     };
-    trap(moment, within, rng)
+    trap(moment, within, from, rng)
 }
 
-fn trap(moment: Moment, within: u32, rng: &mut Rng) -> Trap {
+fn trap(moment: Moment, within: u32, from: Duration, rng: &mut Rng) -> Trap {
     let again = rng.random_range(0..2) == 0;
+    let most = if rng.random_range(0..2) == 0 {
+        3_000
+    } else {
+        300
+    };
     Trap {
+        from,
         moment,
         nth: rng.random_range(1..within),
         sender: rng.random_range(0..3) > 0,
-        after: Duration::from_micros(rng.random_range(0..3_000)),
+        after: Duration::from_micros(rng.random_range(0..most)),
         back: again.then(|| ms(rng, 100, 5_000)),
     }
 }

@@ -214,7 +214,8 @@ impl World {
 
     fn close(mut self) -> Outcome {
         for (index, phone) in self.phones.iter().enumerate() {
-            if let Some(what) = answered::was_served(phone, &self.plan) {
+            let lost = phone.key.is_some_and(|key| self.is_lost(key));
+            if let Some(what) = answered::was_served(phone, &self.plan).filter(|_| !lost) {
                 let what = format!("phone {index}: {what}");
                 self.judge.blame(self.now, Invariant::AnsweredKept, what);
             }

@@ -24,6 +24,8 @@ use crate::wire::{
 const REPEAT: Duration = Duration::from_millis(100);
 /// An invitation of an owner that has not promised for this long is void.
 const INVITATION: Duration = Duration::from_millis(500);
+/// A claim of what was ours once, refused, is made anew after this long.
+const CLAIM_AGAIN: Duration = Duration::from_secs(1);
 /// A claim that could not be decided for this long is given up; whoever needs the call asks again.
 const GIVE_UP: Duration = Duration::from_secs(4);
 
@@ -140,12 +142,13 @@ impl<H> Cluster<H> {
         let ballot = claiming.ballot;
         let inviter = claiming.invited_by;
         let mut whom: Members = claiming.best.record.listed().collect();
+        // As many again as there are copies: a replacement lies behind those that were silent then.
+        let mut reach = self.policy.copies * 2;
         if self.breaks(Break::AskTheRing) {
             whom.clear();
+            reach = self.policy.copies;
         }
         whom.push(claiming.best.record.ballot.owner);
-        // As many again as there are copies: a replacement lies behind those that were silent then.
-        let reach = self.policy.copies * 2;
         whom.extend(self.view.holders(key.position, reach));
         whom.extend(self.previous.holders(key.position, reach));
         if claiming.wide {
@@ -386,7 +389,14 @@ impl<H> Cluster<H> {
                 self.had.insert(key, mark);
                 self.wake_at(now + T1_X64, Wake::Key(key));
             }
-            None => entry.role = Role::Copy(claiming.copy),
+            None => {
+                let owner = claiming.copy.record.ballot.owner;
+                entry.role = Role::Copy(claiming.copy);
+                if owner.node == self.me.node {
+                    // Rule 12: again, above it. Nobody else comes for what only we believe in.
+                    self.wake_at(now + CLAIM_AGAIN, Wake::Key(key));
+                }
+            }
         }
         let queue = claiming.queue.take();
         tracing::debug!(?key, ?ballot, "claim aborted");
@@ -439,17 +449,20 @@ impl<H> Cluster<H> {
         };
         let (mark, listed) = (owned.record.rank(), owned.record.lists(from));
         let settled = owned.stage == Stage::Active && owned.record.old.is_empty();
-        if ballot > owned.record.ballot {
+        let present = owned.record.ballot;
+        if ballot > present {
             // Whoever claims again and again does not put it off.
-            let (highest, until) = match owned.contested {
-                Some((before, until)) => (before.max(ballot), until),
-                None => (ballot, until),
-            };
-            owned.contested = Some((highest, until));
+            let (before, until) = owned.contested.unwrap_or((ballot, until));
+            owned.contested = Some((before.max(ballot), until));
+        }
+        // It holds a copy that nobody meant it to keep: it missed our coming.
+        if !listed && !settled && !owned.stray.contains(&from) {
+            owned.stray.push(from);
+        }
+        if ballot > present {
             self.wake_at(until, Wake::Key(key));
         }
-        if settled && !listed {
-            // It holds a copy that nobody meant it to keep: it missed our coming.
+        if !listed && settled {
             self.release_copy(from, key, mark, now);
         }
     }

@@ -180,8 +180,10 @@ impl<H> Cluster<H> {
         }
         if now.since(lookup.since) >= GIVE_UP {
             let dropped = lookup.queue.take().len() as u64;
-            self.stats.dropped += dropped;
             lookup.again();
+            let until = lookup.used + ROUTE_KEEP;
+            self.stats.dropped += dropped;
+            self.wake_at(until, Wake::Key(key));
             return;
         }
         match lookup.step {

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::engine::{Cluster, Wake};
-use super::entry::{Copy, Entry, Role};
+use super::entry::{Copy, Entry, Owned, Role, Stage};
 use super::liveness::Peer;
 use super::sabotage::Break;
 use crate::base::ids::{Ballot, CallId, MemberId, Version};
@@ -142,10 +142,12 @@ impl<H> Cluster<H> {
         entry.since = now;
         self.note_orphan(ballot.owner, now);
         if let Role::Copy(former) = before
-            && !handed
             && former.record.ballot < ballot
         {
-            self.release_followers(&former.record, now);
+            if !handed {
+                self.release_followers(&former.record, now);
+            }
+            self.tell_outbid(&former.record, ballot);
         }
         if let Some(ended) = ended.filter(|_| goes_on) {
             self.say_ended(key, ended, ballot);
@@ -154,6 +156,25 @@ impl<H> Cluster<H> {
             self.advance(key, now);
         }
         None
+    }
+
+    /// Rule 8: the owner of the copy that went for a record of `ballot` may not have heard of it,
+    /// and believes that its copy lies here.
+    fn tell_outbid(&mut self, former: &Record, ballot: Ballot) {
+        let (key, owner) = (former.key, former.ballot.owner);
+        if owner.node == self.me.node || owner.node == ballot.owner.node {
+            return;
+        }
+        let members = self.members_of(key);
+        if members.contains(&owner) || self.view.is_gone(owner) {
+            return;
+        }
+        let standing = Standing::Copy {
+            ballot,
+            members,
+            owner_silent: false,
+        };
+        self.send(owner, key, Frame::Located(Located { key, standing }));
     }
 
     /// A claimant that waits for its inviter's promise stores like any replica.
@@ -386,9 +407,16 @@ impl<H> Cluster<H> {
         }
     }
 
-    /// Rule 11: what the owner itself says of a call that somebody claims.
+    /// Rule 11: what the owner itself says of a call that somebody claims. And rule 8: what anybody
+    /// says of a call that we own.
     pub(super) fn owner_answered(&mut self, from: MemberId, located: &Located, now: Instant) {
         let key = located.key;
+        if let Standing::Owner { ballot } | Standing::Copy { ballot, .. } = located.standing {
+            let active = |owned: &Owned<H>| owned.stage == Stage::Active;
+            if self.owned(key).is_some_and(active) && !self.breaks(Break::NoFencing) {
+                self.fenced(key, ballot, now);
+            }
+        }
         let owned_at = self.entries.get(&key).and_then(Entry::record);
         let Some(held) = owned_at.map(|record| record.ballot) else {
             return;
@@ -400,9 +428,11 @@ impl<H> Cluster<H> {
             return;
         }
         let says = match &located.standing {
-            // Alive, at any rate: it is for the claimant to ask it.
-            Standing::Owner { .. } | Standing::Unknown { .. } => OwnerSays::Mine,
+            Standing::Owner { .. } => OwnerSays::Mine,
             Standing::Copy { ballot, .. } if *ballot > held => OwnerSays::Yielded,
+            // It was let go there: by a higher ballot, or because it has ended, which the claimant
+            // will hear as well (rule 13). At this ballot nobody speaks any more.
+            Standing::Unknown { .. } => OwnerSays::Yielded,
             Standing::Copy { .. } => return,
         };
         for claim in pending.iter_mut() {

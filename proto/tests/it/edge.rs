@@ -137,6 +137,21 @@ fn a_draining_member_takes_no_new_calls_and_keeps_its_own() {
 }
 
 #[test]
+fn a_draining_member_serves_what_it_cannot_place() {
+    // Version 1 has no word for a request that is given away.
+    let mut world = World::speaking(3, &Replication::default(), 1, |_, _| ());
+    world.change(0, |info| info.meta.draining = true);
+    world.datagram(0, &invite("new", RING));
+    assert_eq!(world.pass(SECOND), "180 INVITE");
+    assert_eq!(world.owners(), [0]);
+    // Where nobody else takes calls either, another address has to.
+    world.change(1, |info| info.meta.draining = true);
+    world.change(2, |info| info.meta.draining = true);
+    world.datagram(0, &invite("newer", RING));
+    assert_eq!(world.pass(SECOND), "503 INVITE");
+}
+
+#[test]
 fn where_nobody_serves_there_is_a_503() {
     let mut world = World::new(3, &Replication::default(), edges);
     world.change(2, |info| info.meta.draining = true);

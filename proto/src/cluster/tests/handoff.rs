@@ -63,6 +63,25 @@ fn rule_16_only_the_invited_may_claim() {
     clean(&world);
 }
 
+/// Rule 15, beforehand: an owner rises above claims made in vain, however often they are made.
+#[test]
+fn rule_15_claims_again_and_again_are_outbid() {
+    let (mut world, replicas) = with_call(4, 3, AckPolicy::One);
+    let mut risen = false;
+    for _ in 0..40 {
+        world.claim(replicas[1], KEY);
+        world.run_for(MS * 20);
+        // Of two claims that cross either may win.
+        risen |= (0..4).any(|nth| {
+            let owned = world.cluster(nth).owned(KEY);
+            owned.is_some_and(|owned| owned.record.ballot.epoch > 1)
+        });
+    }
+    assert!(risen, "{}", world.story(None));
+    assert!(world.run_until(MS * 2_000, |world| world.is_settled(KEY)));
+    clean(&world);
+}
+
 /// Rule 19: what a member owned that is gone is adopted by its heirs without anybody asking, once.
 #[test]
 fn rule_19_orphans_are_adopted() {

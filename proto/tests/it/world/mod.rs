@@ -88,6 +88,16 @@ impl World {
         replication: &Replication,
         change: impl Fn(usize, &mut Metadata),
     ) -> Self {
+        Self::speaking(count, replication, wire::VERSION, change)
+    }
+
+    /// As [`World::new`], in an earlier version of the wire.
+    pub(crate) fn speaking(
+        count: usize,
+        replication: &Replication,
+        version: u8,
+        change: impl Fn(usize, &mut Metadata),
+    ) -> Self {
         let infos: Vec<MemberInfo> = (0..count)
             .map(|index| {
                 let mut meta = Metadata {
@@ -126,7 +136,7 @@ impl World {
                 member: member(other),
                 session: 1,
                 shards: 1,
-                wire: wire::VERSION,
+                wire: version,
             };
             world.give(one, input);
         }
