@@ -245,6 +245,12 @@ impl Fleet {
         SocketAddr::new(address(host).into(), CLUSTER_PORT)
     }
 
+    /// An address that is no node's own: it may move from one to the next.
+    #[must_use]
+    pub fn shared_sip(n: usize) -> SocketAddr {
+        SocketAddr::new(address(n + 50).into(), SIP_PORT)
+    }
+
     /// Waits until every running node sees every running node.
     ///
     /// # Panics

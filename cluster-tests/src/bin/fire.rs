@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use cluster_tests::fire::{self, Options, Report};
 use cluster_tests::relay::Weather;
 
-const USAGE: &str = "usage: fire takeover|slow \
+const USAGE: &str = "usage: fire hold|slow|takeover|rolling|partition|join|mixed|zones \
 [--calls N] [--rate R] [--repeats K] [--fault-s S] [--delay-ms D] [--loss P] [--seed S] \
 [--lenient]";
 
@@ -53,6 +53,39 @@ fn full(name: &str) -> Option<(Experiment, Options)> {
                 },
             )
         }
+        "mixed" => (
+            fire::mixed,
+            Options {
+                repeats: 5,
+                strict: false,
+                ..options
+            },
+        ),
+        "zones" => (fire::zones, options),
+        "hold" => (
+            fire::hold,
+            Options {
+                calls: 10_000,
+                repeats: 20,
+                ..options
+            },
+        ),
+        "rolling" => (fire::rolling, options),
+        "join" => (
+            fire::join,
+            Options {
+                calls: 2_000,
+                ..options
+            },
+        ),
+        "partition" => (
+            fire::partition,
+            Options {
+                calls: 2_000,
+                rate: 100,
+                ..options
+            },
+        ),
         _ => return None,
     };
     Some((experiment, options))

@@ -5,11 +5,19 @@
 //! | file | what is done to the cluster |
 //! |---|---|
 //! | `takeover` | a node is killed, the next request of each of its calls goes elsewhere |
+//! | `hold` | nodes are killed one after another while thousands of calls are held |
+//! | `join` | a sixth node joins, a killed one comes back |
+//! | `rolling` | members leave and come back in turn behind two edges, one of which is killed |
+//! | `partition` | two of five are cut off for a while |
 //! | this one | options, the report, what all have in common |
 //!
 //! May touch: fleets, loads, the referee. What is a violation never depends on speed, but where
 //! [`Options::strict`] asks for the targets.
 
+mod hold;
+mod join;
+mod partition;
+mod rolling;
 mod takeover;
 
 use std::fmt;
@@ -24,7 +32,11 @@ use crate::load::{Load, Tally};
 use crate::referee::{Rule, judge};
 use crate::relay::Weather;
 
-pub use takeover::takeover;
+pub use hold::hold;
+pub use join::join;
+pub use partition::partition;
+pub use rolling::rolling;
+pub use takeover::{mixed, takeover, zones};
 
 /// How large an experiment is.
 #[derive(Clone, Copy, Debug)]
@@ -131,10 +143,13 @@ impl fmt::Display for Report {
     }
 }
 
+/// Calls that may end while the cluster is asked about them.
+const SLACK: usize = 20;
+
 /// A cluster that is whole: everybody answers, every call has its copies.
 fn is_whole(status: &Status, held: usize) -> bool {
     let owned = usize::try_from(status.calls_owned).unwrap_or(usize::MAX);
-    status.under_replicated == 0 && owned >= held
+    status.under_replicated == 0 && owned + SLACK >= held
 }
 
 /// Waits until the cluster is whole, as the node `at` sees it. How long that took; none if it was
@@ -142,9 +157,10 @@ fn is_whole(status: &Status, held: usize) -> bool {
 fn wait_whole(fleet: &Fleet, at: usize, load: &Load, patience: Duration) -> Option<Duration> {
     let began = Instant::now();
     while began.elapsed() < patience {
+        let held = load.held_count();
         if let Some(answer) = fleet.status(at)
             && answer.unreachable.is_empty()
-            && is_whole(&answer.status, load.held_count())
+            && is_whole(&answer.status, held)
         {
             return Some(began.elapsed());
         }

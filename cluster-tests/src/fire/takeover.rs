@@ -18,12 +18,55 @@ const TARGETS_MS: [u64; 3] = [5, 100, 500];
 
 /// Runs the experiment: five nodes, two copies.
 pub fn takeover(options: &Options) -> Report {
+    run(options, &vec![Spec::default(); 5])
+}
+
+/// The same where every other node speaks the wire's version before the last.
+pub fn mixed(options: &Options) -> Report {
+    let spec = |n: usize| Spec {
+        wire_max: (n % 2 == 0).then_some(1),
+        ..Spec::default()
+    };
+    run(options, &(0..5).map(spec).collect::<Vec<_>>())
+}
+
+/// All nodes of one zone are killed at once: the copies are in the other one.
+pub fn zones(options: &Options) -> Report {
+    let mut report = Report::default();
+    let zone = |zone| Spec {
+        zone,
+        ..Spec::default()
+    };
+    let mut fleet = Fleet::start(Common::default(), &["a", "a", "b", "b", "b"].map(zone));
+    let load = Load::new(2);
+    let calls = fill(&fleet, &load, 0, options, &mut report);
+    let lines = fleet.calls(0).map(|answer| answer.calls);
+    let elsewhere = |name: &String| ["n3", "n4", "n5"].contains(&name.as_str());
+    for line in lines.unwrap_or_default() {
+        report.expect(line.replicas.iter().all(elsewhere), || format!("{line:?}"));
+    }
+    for at in 0..2 {
+        let dead = fleet.sip(at);
+        fleet.kill(at);
+        load.leave_out(dead);
+    }
+    let doors = fleet.sips(&[2, 3, 4]);
+    for method in [Method::Info, Method::Bye] {
+        let asked = load.ask_all(&calls, &method, &doors, options.rate);
+        load.settle(&asked, PATIENCE);
+        report.tell(format!("a zone killed, {method}: {}", load.times(&asked)));
+    }
+    report.judge(&mut fleet, &load, &[]);
+    report
+}
+
+fn run(options: &Options, specs: &[Spec]) -> Report {
     let mut report = Report::default();
     let common = Common {
         relay: options.weather.map(|weather| (weather, options.seed)),
         ..Common::default()
     };
-    let mut fleet = Fleet::start(common, &vec![Spec::default(); 5]);
+    let mut fleet = Fleet::start(common, specs);
     let load = Load::new(4);
     let (mut first, mut known) = (Vec::new(), Vec::new());
     for repeat in 0..options.repeats {

@@ -1,0 +1,128 @@
+//! Two of five nodes are cut off from the other three, under load on both sides, and healed: one
+//! owner per call soon after, and the books agree.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use callring::proto::sip::Method;
+
+use super::{Options, Report};
+use crate::arena::{PATIENCE, wait_until};
+use crate::fleet::{Common, Fleet, Spec};
+use crate::load::{Load, Pace};
+use crate::referee::Rule;
+use crate::relay::Weather;
+
+/// One owner per call within this after the healing.
+const ONE_OWNER: Duration = Duration::from_secs(10);
+
+/// Runs the experiment: five nodes, three copies, so that many calls are on both sides.
+pub fn partition(options: &Options) -> Report {
+    let mut report = Report::default();
+    let talk = u64::from(options.calls / options.rate).max(1);
+    let common = Common {
+        copies: 3,
+        hangup_after_s: Some(talk),
+        relay: Some((options.weather.unwrap_or(Weather::new(0, 0)), options.seed)),
+        ..Common::default()
+    };
+    let mut fleet = Fleet::start(common, &vec![Spec::default(); 5]);
+    let load = Load::new(4);
+    let pace = Pace {
+        calls_per_s: options.rate,
+        infos_per_s: 0,
+        bye_after: None,
+    };
+    let doors = fleet.sips(&fleet.running());
+    load.set(pace, &doors);
+    let wanted = options.calls as usize * 9 / 10;
+    let _ = wait_until(PATIENCE * 2, || {
+        std::thread::sleep(Duration::from_millis(50));
+        (load.held_count() >= wanted).then_some(())
+    });
+    let held = load.held_count();
+    fleet.cut(&[0, 1], &[2, 3, 4]);
+    let began = Instant::now();
+    let mut asked = Vec::new();
+    let pause = options.fault / 10;
+    while began.elapsed() < options.fault {
+        // Phones stay on their side: each asks the node it called.
+        let mut calls = load.held();
+        calls.truncate(100);
+        for call in &calls {
+            asked.push(load.ask(call, Method::Info, call.door));
+            std::thread::sleep(pause / 200);
+        }
+        std::thread::sleep(pause / 4);
+    }
+    let during = load.times(&asked);
+    fleet.relay().heal();
+    let healed = Instant::now();
+    report.tell(format!(
+        "{held} calls held, cut for {:.0?}, INFOs: {during}; {} calls held at the end",
+        began.elapsed(),
+        load.held_count()
+    ));
+    std::thread::sleep(Duration::from_secs(1));
+    load.quiet();
+    let balance = wait_until(ONE_OWNER * 3, || {
+        books(&fleet).ok().map(|()| healed.elapsed())
+    });
+    report.tell(format!("the books agree {balance:.1?} after the healing"));
+    report.expect(balance.is_some_and(|took| took <= ONE_OWNER), || {
+        format!("the books: {:?}", books(&fleet))
+    });
+    let over = wait_until(Duration::from_secs(talk) + PATIENCE, || {
+        std::thread::sleep(Duration::from_millis(100));
+        (load.held_count() == 0).then_some(())
+    });
+    report.expect(over.is_some(), || {
+        format!("{} calls were never hung up", load.held_count())
+    });
+    let left = wait_until(PATIENCE, || {
+        let owned: u64 = fleet.owned(0).values().map(|(owned, _)| owned).sum();
+        (owned == 0).then_some(())
+    });
+    report.expect(left.is_some(), || {
+        format!("calls are left: {:?}", fleet.owned(0))
+    });
+    let tally = report.judge(&mut fleet, &load, &[Rule::SecondBye]);
+    report.tell(format!(
+        "double effects: {} calls hung up twice",
+        tally.twice.len()
+    ));
+    report
+}
+
+/// Whether what each member counts is what the list of calls says, each call with one owner.
+fn books(fleet: &Fleet) -> Result<(), String> {
+    let first = fleet.running()[0];
+    let answer = fleet.calls(first).ok_or("no list of calls")?;
+    if answer.more || !answer.unreachable.is_empty() {
+        return Err(format!("incomplete: {:?}", answer.unreachable));
+    }
+    let mut listed: BTreeMap<String, u64> = BTreeMap::new();
+    let mut keys = BTreeSet::new();
+    for call in &answer.calls {
+        *listed.entry(call.owner.clone()).or_default() += 1;
+        if !keys.insert(call.key.clone()) {
+            return Err(format!("{} is listed twice", call.key));
+        }
+    }
+    let mut counted = BTreeMap::new();
+    for at in fleet.running() {
+        let name = fleet.name(at);
+        let owned = fleet.owned(at);
+        let own = owned.get(&name).ok_or(format!("{name} does not count"))?;
+        if owned.len() != fleet.running().len() {
+            return Err(format!("{name} sees {owned:?}"));
+        }
+        if own.0 > 0 {
+            counted.insert(name, own.0);
+        }
+    }
+    if counted == listed {
+        return Ok(());
+    }
+    Err(format!("counted {counted:?}, listed {listed:?}"))
+}
