@@ -1,12 +1,12 @@
 //! Every member in turn drains, leaves and comes back, under load that comes by way of two edges;
 //! then an edge is killed and its address goes on at another process.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Options, Report};
 use crate::arena::{PATIENCE, wait_until};
 use crate::fleet::{Common, Fleet, Spec};
-use crate::load::{Load, Pace};
+use crate::load::{Load, Pace, Tally};
 
 /// A drain ends within this.
 const DRAINED: Duration = Duration::from_secs(10);
@@ -38,10 +38,12 @@ pub fn rolling(options: &Options) -> Report {
     report.expect(filled.is_some(), || {
         format!("{} calls held", load.held_count())
     });
+    let began = Instant::now();
     for at in 0..5 {
+        let from = began.elapsed();
         let (drained, ended) = fleet.leave(at);
         report.tell(format!(
-            "{} drained in {drained:.2?}, gone after {ended:.2?}; {} calls held",
+            "{from:.2?}: {} drained in {drained:.2?}, gone after {ended:.2?}; {} calls held",
             fleet.name(at),
             load.held_count()
         ));
@@ -63,10 +65,15 @@ pub fn rolling(options: &Options) -> Report {
     let tally = report.judge(&mut fleet, &load, &[]);
     let failed = tally.placed - tally.answered;
     report.expect(failed == 0, || {
-        format!(
-            "{failed} calls failed: {:?}, {}",
-            tally.refused, tally.unreachable
-        )
+        let when = tally.refusals.iter();
+        let when = when.map(|(at, took)| (at.saturating_duration_since(began), *took));
+        let when: Vec<_> = when.collect();
+        let Tally {
+            refused,
+            unreachable,
+            ..
+        } = &tally;
+        format!("{failed} calls failed: {refused:?}, {unreachable}; when: {when:.3?}")
     });
     report
 }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use callring::demo::figures::Figures;
 use callring::demo::phone::{Agent, Call, CallState, End, Exchange, Outcome};
@@ -21,6 +21,8 @@ pub struct Tally {
     pub answered: usize,
     /// Refused, by status.
     pub refused: BTreeMap<u16, usize>,
+    /// When each of them was sent, and how long the refusal took.
+    pub refusals: Vec<(Instant, Duration)>,
     /// Got no final response in 64*T1.
     pub unreachable: usize,
     /// Still without an answer.
@@ -98,11 +100,22 @@ impl Load {
         let mut tally = Tally::default();
         let mut exchanges = Vec::new();
         for phone in self.phones() {
+            let epoch = phone.epoch();
             phone.look(|agent| {
                 for call in agent.calls() {
                     tally.count(call);
                 }
                 exchanges.extend(agent.exchanges().iter().cloned());
+                for refused in agent
+                    .exchanges()
+                    .iter()
+                    .filter(|one| one.cseq == 1 && one.status().is_some_and(|status| status >= 300))
+                {
+                    let sent = epoch + refused.sent_at;
+                    tally
+                        .refusals
+                        .push((sent, refused.took().unwrap_or_default()));
+                }
                 tally.note_odd(agent);
             });
         }

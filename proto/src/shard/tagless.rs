@@ -131,12 +131,23 @@ impl Shard {
                 let submit = Submit { hops, flow, bytes };
                 self.cluster.submit(hash, position, member, submit, now);
             }
+            // Who has just come to know the others has not heard yet what they are: the INVITE
+            // comes again within T1, and a 503 would turn a caller away that they would serve.
+            None if came.hops == 0 && self.awaits_members() => {
+                self.counts.rejected.count("members_unknown");
+            }
             None => {
                 self.counts.rejected.count("nobody_serves");
                 let retry = [("Retry-After", "5")];
                 self.answer_bare(&came.request, &came.flow, 503, None, &retry);
             }
         }
+    }
+
+    /// Whether somebody is there of whom nothing more is known yet.
+    fn awaits_members(&self) -> bool {
+        let mut others = self.view.live().filter(|info| info.id != self.view.me);
+        others.any(|info| !info.known)
     }
 
     /// Neither an edge nor about to go.

@@ -184,3 +184,15 @@ fn answers_to_a_dead_edges_questions_leave_by_the_other() {
     assert!(sent.starts_with("200 INVITE"), "{sent}");
     assert_eq!(world.sent.last().unwrap().node, 1);
 }
+
+#[test]
+fn an_edge_that_has_just_come_turns_nobody_away() {
+    // It sees a member and has not heard what that is: the caller asks again.
+    let mut world = World::new(3, &Replication::default(), edges);
+    world.change(2, |info| info.known = false);
+    world.datagram(0, &invite("c1", RING));
+    assert_eq!(world.pass(SECOND / 2), "", "no 503");
+    world.change(2, |info| info.known = true);
+    world.datagram(0, &invite("c1", RING));
+    assert!(world.pass(SECOND).starts_with("180 INVITE"));
+}
