@@ -4,16 +4,22 @@
 use std::time::{Duration, Instant};
 
 use callring::demo::figures::Figures;
+use callring::demo::phone::{Call, Phone};
+use callring::proto::sip::Method;
 
 use super::{Options, Report, wait_whole};
 use crate::arena::wait_until;
 use crate::fleet::{Common, Fleet, Spec};
 use crate::load::{Load, Pace};
+use crate::referee::Rule;
 
 /// Copies are to be back within this.
 const RESTORED: Duration = Duration::from_secs(10);
 /// Longer than a hang-up may be late: a node must be declared dead, and its calls adopted.
 const LATE: Duration = Duration::from_secs(20);
+
+/// From a BYE until its answer is known to the replicas, on a busy machine.
+const MOMENT: Duration = Duration::from_millis(500);
 
 /// Runs the experiment: five nodes, two copies.
 pub fn hold(options: &Options) -> Report {
@@ -59,13 +65,15 @@ pub fn hold(options: &Options) -> Report {
         "copies restored after: {figures} of {}",
         figures.count()
     ));
-    let tally = report.judge(&mut fleet, &load, &[]);
-    report.expect(tally.twice.is_empty(), || {
-        format!(
-            "{} calls were hung up twice: {:?}",
-            tally.twice.len(),
-            tally.twice
-        )
+    let tally = report.judge(&mut fleet, &load, &[Rule::SecondBye]);
+    let twice = tally.twice.len();
+    let excused = across_a_death(&fleet, &load);
+    report.tell(format!(
+        "{twice} calls were hung up twice, {excused} of them by an heir whose owner died in the \
+         moment of its BYE"
+    ));
+    report.expect(twice <= if options.strict { 0 } else { excused }, || {
+        format!("{twice} calls were hung up twice: {:?}", tally.twice)
     });
     report.expect(tally.unreachable == 0 && tally.refused.is_empty(), || {
         format!(
@@ -77,6 +85,27 @@ pub fn hold(options: &Options) -> Report {
     let late: Figures = tally.talked.iter().map(late).collect();
     report.tell(format!("hang-ups were late by: {late} of {}", late.count()));
     report
+}
+
+/// Calls that were hung up twice, the first time by a node that died at once: whether its BYE was
+/// answered nobody can know.
+fn across_a_death(fleet: &Fleet, load: &Load) -> usize {
+    let lives = fleet.listeners();
+    let excused = |epoch: Instant, call: &Call| {
+        let mut byes = call.incoming_with(&Method::Bye);
+        let (Some(first), Some(_)) = (byes.next(), byes.next()) else {
+            return false;
+        };
+        let life = lives.iter().find(|life| life.address == first.source);
+        let death = life.and_then(|life| life.down);
+        death.is_some_and(|death| death <= epoch + first.at + MOMENT)
+    };
+    let count = |phone: &Phone| {
+        let calls = phone.look(|agent| agent.calls().to_vec());
+        let epoch = phone.epoch();
+        calls.iter().filter(|call| excused(epoch, call)).count()
+    };
+    load.phones().iter().map(count).sum()
 }
 
 /// Kills a node, waits until all is as it was but for it, starts it again. How long it took.

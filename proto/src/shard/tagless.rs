@@ -8,7 +8,7 @@ use super::Shard;
 use super::births::Newborn;
 use crate::base::flow::Flow;
 use crate::base::ids::{CallId, shard_of};
-use crate::base::time::Instant;
+use crate::base::time::{Duration, Instant};
 use crate::cluster::view::MemberInfo;
 use crate::io::{Input, Output};
 use crate::sip::call::server_key;
@@ -20,6 +20,9 @@ use crate::wire::{self, Submit};
 
 /// Members that a request may be submitted to, one after the other: views differ for a moment.
 const HOPS_MAX: u8 = 2;
+
+/// So long after its start a node may not have met anybody.
+const MEET: Duration = Duration::from_secs(2);
 
 /// A request and the way it came.
 pub(super) struct Came {
@@ -133,7 +136,7 @@ impl Shard {
             }
             // Who has just come to know the others has not heard yet what they are: the INVITE
             // comes again within T1, and a 503 would turn a caller away that they would serve.
-            None if came.hops == 0 && self.awaits_members() => {
+            None if came.hops == 0 && self.awaits_members(now) => {
                 self.counts.rejected.count("members_unknown");
             }
             None => {
@@ -144,10 +147,13 @@ impl Shard {
         }
     }
 
-    /// Whether somebody is there of whom nothing more is known yet.
-    fn awaits_members(&self) -> bool {
-        let mut others = self.view.live().filter(|info| info.id != self.view.me);
-        others.any(|info| !info.known)
+    /// Whether somebody is there of whom nothing more is known yet, or nobody was met so far and
+    /// that may still come.
+    fn awaits_members(&self, now: Instant) -> bool {
+        let mut others = self.view.members().iter();
+        let mut others_live = self.view.live().filter(|info| info.id != self.view.me);
+        let met = others.any(|info| info.id != self.view.me);
+        others_live.any(|info| !info.known) || (!met && now.since(Instant::from_nanos(0)) < MEET)
     }
 
     /// Neither an edge nor about to go.
