@@ -65,7 +65,8 @@ pub fn hold(options: &Options) -> Report {
         "copies restored after: {figures} of {}",
         figures.count()
     ));
-    let tally = report.judge(&mut fleet, &load, &[Rule::SecondBye]);
+    let expected = [options.tolerated(), &[Rule::SecondBye]].concat();
+    let tally = report.judge(&mut fleet, &load, &expected);
     let twice = tally.twice.len();
     let excused = across_a_death(&fleet, &load);
     report.tell(format!(

@@ -86,7 +86,7 @@ pub fn join(options: &Options) -> Report {
     base.settle(&byes, PATIENCE);
     let _ = wait_until(PATIENCE, || (traffic.held_count() == 0).then_some(()));
     for load in [&base, &traffic] {
-        let tally = report.judge(&mut fleet, load, &[]);
+        let tally = report.judge(&mut fleet, load, options.tolerated());
         report.expect(tally.placed == tally.answered, || {
             format!(
                 "refused {:?}, unreachable {}",

@@ -57,6 +57,19 @@ pub struct Options {
     pub strict: bool,
 }
 
+impl Options {
+    /// What a starved machine makes of a healthy cluster: members that get no processor for tens of
+    /// milliseconds count as silent, and others speak from their own addresses for them.
+    #[must_use]
+    pub const fn tolerated(&self) -> &'static [Rule] {
+        if self.strict {
+            &[]
+        } else {
+            &[Rule::WrongWay, Rule::Contact]
+        }
+    }
+}
+
 /// What came of an experiment.
 #[derive(Clone, Debug, Default)]
 #[must_use]

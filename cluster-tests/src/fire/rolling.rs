@@ -62,7 +62,7 @@ pub fn rolling(options: &Options) -> Report {
     report.expect(over.is_some(), || {
         format!("{} calls are left", load.held_count())
     });
-    let tally = report.judge(&mut fleet, &load, &[]);
+    let tally = report.judge(&mut fleet, &load, options.tolerated());
     let failed = tally.placed - tally.answered;
     report.expect(failed == 0, || {
         let when = tally.refusals.iter();

@@ -56,7 +56,7 @@ pub fn zones(options: &Options) -> Report {
         load.settle(&asked, PATIENCE);
         report.tell(format!("a zone killed, {method}: {}", load.times(&asked)));
     }
-    report.judge(&mut fleet, &load, &[]);
+    report.judge(&mut fleet, &load, options.tolerated());
     report
 }
 
@@ -115,7 +115,7 @@ fn run(options: &Options, specs: &[Spec]) -> Report {
             format!("a request before the silence was known took {max:.1?}")
         });
     }
-    report.judge(&mut fleet, &load, &[]);
+    report.judge(&mut fleet, &load, options.tolerated());
     report
 }
 

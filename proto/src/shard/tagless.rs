@@ -134,6 +134,7 @@ impl Shard {
                 let submit = Submit { hops, flow, bytes };
                 self.cluster.submit(hash, position, member, submit, now);
             }
+            None if self.cluster.may_still_answer(hash) => {}
             // Who has just come to know the others has not heard yet what they are: the INVITE
             // comes again within T1, and a 503 would turn a caller away that they would serve.
             None if came.hops == 0 && self.awaits_members(now) => {

@@ -213,6 +213,11 @@ impl World {
         self.nodes[index].up = false;
     }
 
+    /// The node was only frozen, and what was sent to it meanwhile is lost.
+    pub(crate) fn wake(&mut self, index: usize) {
+        self.nodes[index].up = true;
+    }
+
     /// Membership has found out that a node is dead.
     pub(crate) fn declare_down(&mut self, index: usize) {
         self.change(index, |info| info.state = MemberState::Down);
