@@ -24,24 +24,7 @@ type Copies = BTreeMap<String, BTreeSet<String>>;
 pub fn join(options: &Options) -> Report {
     let mut report = Report::default();
     let mut fleet = Fleet::start(Common::default(), &vec![Spec::default(); 5]);
-    // Calls that stay, and beside them calls that come and go.
-    let (base, traffic) = (Load::new(2), Load::new(2));
-    let pace = Pace {
-        calls_per_s: options.rate,
-        infos_per_s: 0,
-        bye_after: None,
-    };
-    base.set(pace, &fleet.sips(&fleet.running()));
-    let wanted = options.calls as usize;
-    let _ = wait_until(PATIENCE * 2, || (base.held_count() >= wanted).then_some(()));
-    base.quiet();
-    let pace = Pace {
-        infos_per_s: options.rate / 4,
-        bye_after: Some(Duration::from_secs(5)),
-        ..pace
-    };
-    traffic.set(pace, &fleet.sips(&fleet.running()));
-
+    let (base, traffic) = fill(&fleet, options);
     let before = copies(&fleet, &base);
     let sixth = fleet.add(Spec::default());
     fleet.meet();
@@ -95,6 +78,27 @@ pub fn join(options: &Options) -> Report {
         });
     }
     report
+}
+
+/// Calls that stay, and beside them calls that come and go.
+fn fill(fleet: &Fleet, options: &Options) -> (Load, Load) {
+    let (base, traffic) = (Load::new(2), Load::new(2));
+    let pace = Pace {
+        calls_per_s: options.rate,
+        infos_per_s: 0,
+        bye_after: None,
+    };
+    base.set(pace, &fleet.sips(&fleet.running()));
+    let wanted = options.calls as usize;
+    let _ = wait_until(PATIENCE * 2, || (base.held_count() >= wanted).then_some(()));
+    base.quiet();
+    let pace = Pace {
+        infos_per_s: options.rate / 4,
+        bye_after: Some(Duration::from_secs(5)),
+        ..pace
+    };
+    traffic.set(pace, &fleet.sips(&fleet.running()));
+    (base, traffic)
 }
 
 /// Who holds copies of the calls that stay.

@@ -11,7 +11,7 @@ use callring::proto::sip::Method;
 use super::{Options, Report};
 use crate::arena::{PATIENCE, wait_until};
 use crate::fleet::{Common, Fleet, Spec};
-use crate::load::{Load, Pace, Placed};
+use crate::load::{Asked, Load, Pace, Placed};
 use crate::referee::Rule;
 use crate::relay::Weather;
 
@@ -45,17 +45,7 @@ pub fn partition(options: &Options) -> Report {
     let held = load.held_count();
     fleet.cut(&[0, 1], &[2, 3, 4]);
     let began = Instant::now();
-    let mut asked = Vec::new();
-    let pause = options.fault / 10;
-    while began.elapsed() < options.fault {
-        // Phones stay on their side: each asks the node it called.
-        // The youngest are not hung up meanwhile.
-        for call in load.held().iter().rev().take(50) {
-            asked.push(load.ask(call, Method::Info, call.door));
-            std::thread::sleep(pause / 200);
-        }
-        std::thread::sleep(pause / 4);
-    }
+    let asked = ask_through(&load, options.fault);
     let during = load.times(&asked);
     fleet.relay().heal();
     let healed = Instant::now();
@@ -77,28 +67,7 @@ pub fn partition(options: &Options) -> Report {
         std::thread::sleep(Duration::from_millis(100));
         (load.held_count() == 0).then_some(())
     });
-    report.expect(over.is_some(), || {
-        let listed = fleet
-            .calls(0)
-            .map(|answer| answer.calls)
-            .unwrap_or_default();
-        let tell = |call: &Placed| {
-            let call_id = load.phones()[call.phone].call(call.call).call_id;
-            let line = listed.iter().find(|line| line.call_id == call_id);
-            let before = began.saturating_duration_since(call.at);
-            let after = call.at.saturating_duration_since(began);
-            format!(
-                "{call_id} by {}, {before:.1?} before the cut, {after:.1?} after: {line:?}",
-                call.door
-            )
-        };
-        let held: Vec<String> = load.held().iter().map(tell).collect();
-        format!(
-            "{} calls were never hung up:\n{}",
-            held.len(),
-            held.join("\n")
-        )
-    });
+    report.expect(over.is_some(), || never_hung_up(&fleet, &load, began));
     let left = wait_until(PATIENCE, || {
         let owned: u64 = fleet.owned(0).values().map(|(owned, _)| owned).sum();
         (owned == 0).then_some(())
@@ -113,6 +82,38 @@ pub fn partition(options: &Options) -> Report {
         tally.twice.len()
     ));
     report
+}
+
+/// Asks in calls for so long. Phones stay on their side: each asks the node it called.
+fn ask_through(load: &Load, fault: Duration) -> Vec<Asked> {
+    let (began, pause) = (Instant::now(), fault / 10);
+    let mut asked = Vec::new();
+    while began.elapsed() < fault {
+        // The youngest are not hung up meanwhile.
+        for call in load.held().iter().rev().take(50) {
+            asked.push(load.ask(call, Method::Info, call.door));
+            std::thread::sleep(pause / 200);
+        }
+        std::thread::sleep(pause / 4);
+    }
+    asked
+}
+
+/// The calls that nobody ended, and what the cluster knows of them.
+fn never_hung_up(fleet: &Fleet, load: &Load, cut: Instant) -> String {
+    let listed = fleet.calls(0).map(|answer| answer.calls);
+    let listed = listed.unwrap_or_default();
+    let tell = |call: &Placed| {
+        let call_id = load.phones()[call.phone].call(call.call).call_id;
+        let line = listed.iter().find(|line| line.call_id == call_id);
+        let before = cut.saturating_duration_since(call.at);
+        let after = call.at.saturating_duration_since(cut);
+        let door = call.door;
+        format!("{call_id} by {door}, {before:.1?} before the cut, {after:.1?} after: {line:?}")
+    };
+    let held: Vec<String> = load.held().iter().map(tell).collect();
+    let (count, lines) = (held.len(), held.join("\n"));
+    format!("{count} calls were never hung up:\n{lines}")
 }
 
 /// Whether what each member counts is what the list of calls says, each call with one owner.
