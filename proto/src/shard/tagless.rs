@@ -21,7 +21,7 @@ use crate::wire::{self, Submit};
 /// Members that a request may be submitted to, one after the other: views differ for a moment.
 const HOPS_MAX: u8 = 2;
 
-/// So long after its start a node may not have met anybody.
+/// So long after its start a node may not have met everybody.
 const MEET: Duration = Duration::from_secs(2);
 
 /// A request and the way it came.
@@ -135,8 +135,8 @@ impl Shard {
                 self.cluster.submit(hash, position, member, submit, now);
             }
             None if self.cluster.may_still_answer(hash) => {}
-            // Who has just come to know the others has not heard yet what they are: the INVITE
-            // comes again within T1, and a 503 would turn a caller away that they would serve.
+            // Who has just come has not heard yet what the others are: the INVITE comes again
+            // within T1, and a 503 would turn a caller away that they would serve.
             None if came.hops == 0 && self.awaits_members(now) => {
                 self.counts.rejected.count("members_unknown");
             }
@@ -148,13 +148,11 @@ impl Shard {
         }
     }
 
-    /// Whether somebody is there of whom nothing more is known yet, or nobody was met so far and
-    /// that may still come.
+    /// Whether somebody is there of whom nothing more is known yet, or this node is so young that
+    /// it may not have met or heard everybody.
     fn awaits_members(&self, now: Instant) -> bool {
-        let mut others = self.view.members().iter();
-        let mut others_live = self.view.live().filter(|info| info.id != self.view.me);
-        let met = others.any(|info| info.id != self.view.me);
-        others_live.any(|info| !info.known) || (!met && now.since(Instant::from_nanos(0)) < MEET)
+        let mut others = self.view.live().filter(|info| info.id != self.view.me);
+        others.any(|info| !info.known) || now.since(Instant::from_nanos(0)) < MEET
     }
 
     /// Neither an edge nor about to go.

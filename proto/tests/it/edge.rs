@@ -139,6 +139,7 @@ fn a_draining_member_takes_no_new_calls_and_keeps_its_own() {
 #[test]
 fn where_nobody_serves_there_is_a_503() {
     let mut world = World::new(3, &Replication::default(), edges);
+    world.pass(3 * SECOND); // an edge that has just come waits for members
     world.change(2, |info| info.meta.draining = true);
     world.datagram(0, &invite("c1", RING));
     assert_eq!(world.pass(SECOND), "503 INVITE");
