@@ -18,10 +18,15 @@ pub fn callring() -> PathBuf {
 }
 
 fn build() -> PathBuf {
-    // TARGET/PROFILE/deps/it-HASH
+    // TARGET/PROFILE/deps/it-HASH, or TARGET/PROFILE/fire
     let test = std::env::current_exe().expect("a test knows its own path");
-    let profile_dir = ancestor(&test, 2);
-    let target_dir = ancestor(&test, 3);
+    let steps = if ancestor(&test, 1).ends_with("deps") {
+        2
+    } else {
+        1
+    };
+    let profile_dir = ancestor(&test, steps);
+    let target_dir = ancestor(&test, steps + 1);
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .args([

@@ -2,9 +2,13 @@
 
 pub mod arena;
 pub mod binary;
+pub mod fire;
+pub mod fleet;
 pub mod hand;
+pub mod load;
 pub mod namespace;
 pub mod referee;
+pub mod relay;
 pub mod sim;
 pub mod sipp;
 pub mod swim;

@@ -245,8 +245,7 @@ impl Cluster {
 
     /// Leaves the directory behind, for whoever wants to read the logs. Says where.
     pub fn keep_dir(&mut self) -> PathBuf {
-        self.dir.1 = true;
-        self.dir.path().to_owned()
+        self.dir.keep()
     }
 
     /// What another thread ends the cluster with, in the middle of anything.
@@ -344,6 +343,12 @@ impl TempDir {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// Leaves it behind. Says where.
+    pub fn keep(&mut self) -> PathBuf {
+        self.1 = true;
+        self.0.clone()
     }
 }
 

@@ -57,9 +57,10 @@ fn way(
     let straight = requests
         .iter()
         .any(|request| request.remote == from && request.local == response.local);
+    // Where the request went to several, whoever has the call of a dead one may answer.
     let orphaned = requests
         .iter()
-        .all(|request| book.was_down(request.remote, response.at));
+        .any(|request| book.was_down(request.remote, response.at));
     let home = requests
         .iter()
         .any(|request| request.local == response.local);

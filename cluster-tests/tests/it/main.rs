@@ -7,6 +7,7 @@ mod addresses;
 mod answer_once;
 mod commit;
 mod edge;
+mod fire;
 mod load;
 mod members;
 mod relay;

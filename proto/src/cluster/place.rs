@@ -39,6 +39,7 @@ struct Kept {
     to: Peer,
     /// The call it was brought to; none if it was submitted for a call to be born.
     key: Option<CallId>,
+    position: u64,
     flow: Flow,
     bytes: Bytes,
     since: Instant,
@@ -201,6 +202,7 @@ impl<H> Cluster<H> {
         let kept = Kept {
             to: self.peer(to, at),
             key,
+            position: at.position,
             flow,
             bytes,
             since: now,
@@ -224,6 +226,10 @@ impl<H> Cluster<H> {
         self.births.kept.again.extend(lost);
         let again = self.births.kept.again.iter().take(AGAIN_PER_TURN);
         for transaction in again.copied().collect::<Vec<_>>() {
+            if self.may_still_answer(transaction) {
+                self.births.kept.again.remove(&transaction);
+                continue;
+            }
             let Some(kept) = self.births.kept.remove(transaction) else {
                 continue;
             };
@@ -244,6 +250,19 @@ impl<H> Cluster<H> {
             let oldest = *oldest;
             self.births.kept.remove(oldest);
         }
+    }
+}
+
+impl<H> Cluster<H> {
+    /// Whether a new call was given to a member that is silent but not gone, while nobody else
+    /// takes it: silence may be taken back, a 503 may not, and two finals must not be.
+    #[must_use]
+    pub fn may_still_answer(&self, transaction: u128) -> bool {
+        let kept = self.births.kept.all.get(&transaction);
+        kept.is_some_and(|kept| {
+            let lives = !self.view.is_gone(kept.to.member);
+            kept.key.is_none() && lives && self.place(kept.position).is_none()
+        })
     }
 }
 

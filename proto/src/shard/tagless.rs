@@ -8,7 +8,7 @@ use super::Shard;
 use super::births::Newborn;
 use crate::base::flow::Flow;
 use crate::base::ids::{CallId, shard_of};
-use crate::base::time::Instant;
+use crate::base::time::{Duration, Instant};
 use crate::cluster::view::MemberInfo;
 use crate::io::{Input, Output};
 use crate::sip::call::server_key;
@@ -20,6 +20,9 @@ use crate::wire::{self, Submit};
 
 /// Members that a request may be submitted to, one after the other: views differ for a moment.
 const HOPS_MAX: u8 = 2;
+
+/// So long after its start a node may not have met everybody.
+const MEET: Duration = Duration::from_secs(2);
 
 /// A request and the way it came.
 pub(super) struct Came {
@@ -126,6 +129,7 @@ impl Shard {
                 let submit = Submit { hops, flow, bytes };
                 self.cluster.submit(hash, position, member, submit, now);
             }
+            None if self.cluster.may_still_answer(hash) => {}
             None if self.takes_calls() || self.cluster.must_serve() => {
                 let newborn = Newborn {
                     transaction,
@@ -135,12 +139,24 @@ impl Shard {
                 };
                 self.on_invite(newborn, now);
             }
+            // Who has just come has not heard yet what the others are: the INVITE comes again
+            // within T1, and a 503 would turn a caller away that they would serve.
+            None if came.hops == 0 && self.awaits_members(now) => {
+                self.counts.rejected.count("members_unknown");
+            }
             None => {
                 self.counts.rejected.count("nobody_serves");
                 let retry = [("Retry-After", "5")];
                 self.answer_bare(&came.request, &came.flow, 503, None, &retry);
             }
         }
+    }
+
+    /// Whether somebody is there of whom nothing more is known yet, or this node is so young that
+    /// it may not have met or heard everybody.
+    fn awaits_members(&self, now: Instant) -> bool {
+        let mut others = self.view.live().filter(|info| info.id != self.view.me);
+        others.any(|info| !info.known) || now.since(Instant::from_nanos(0)) < MEET
     }
 
     /// Neither an edge nor about to go.

@@ -154,15 +154,18 @@ fn a_draining_member_serves_what_it_cannot_place() {
 #[test]
 fn where_nobody_serves_there_is_a_503() {
     let mut world = World::new(3, &Replication::default(), edges);
+    world.pass(3 * SECOND); // an edge that has just come waits for members
     world.change(2, |info| info.meta.draining = true);
     world.datagram(0, &invite("c1", RING));
     assert_eq!(world.pass(SECOND), "503 INVITE");
     let refusal = &world.sent.last().unwrap().message;
     assert_eq!(refusal.header_named("Retry-After"), Some("5"));
-    // The one that is left dies, and is known to.
+    // The one that is left dies: what it was given is refused when that is known for good.
     world.change(2, |info| info.meta.draining = false);
     world.kill(2);
     world.datagram(1, &invite("c2", RING));
+    assert_eq!(world.pass(2 * SECOND), "", "it may still answer");
+    world.declare_down(2);
     let sent = world.pass(2 * SECOND);
     assert_eq!(sent, "503 INVITE", "submitted in vain");
     world.datagram(1, &request("CANCEL", "c2", 1, "c2", ""));
@@ -198,4 +201,33 @@ fn answers_to_a_dead_edges_questions_leave_by_the_other() {
     let sent = world.pass(3 * SECOND);
     assert!(sent.starts_with("200 INVITE"), "{sent}");
     assert_eq!(world.sent.last().unwrap().node, 1);
+}
+
+#[test]
+fn an_edge_that_has_just_come_turns_nobody_away() {
+    // It sees a member and has not heard what that is: the caller asks again.
+    let mut world = World::new(3, &Replication::default(), edges);
+    world.change(2, |info| info.known = false);
+    world.datagram(0, &invite("c1", RING));
+    assert_eq!(world.pass(SECOND / 2), "", "no 503");
+    world.change(2, |info| info.known = true);
+    world.datagram(0, &invite("c1", RING));
+    assert!(world.pass(SECOND).starts_with("180 INVITE"));
+}
+
+#[test]
+fn a_member_that_falls_silent_for_a_moment_still_answers() {
+    // Goal: no 503 before the 200 of the member that has the INVITE. Method: the only member is
+    // frozen while it rings, long enough to count as silent, and goes on.
+    let mut world = World::new(3, &Replication::default(), edges);
+    world.datagram(0, &invite("c1", RING));
+    assert_eq!(world.pass(SECOND), "180 INVITE");
+    world.kill(2);
+    for _ in 0..2 {
+        world.datagram(0, &invite("c1", RING));
+        assert_eq!(world.pass(SECOND / 2), "");
+    }
+    world.wake(2);
+    let sent = world.pass(4 * SECOND);
+    assert!(sent.starts_with("200 INVITE"), "{sent}");
 }

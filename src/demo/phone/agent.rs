@@ -179,8 +179,16 @@ impl Agent {
                 && exchange.status().is_some_and(|status| status < 300)
         });
         if let Some(at) = newest {
-            self.ack_success(ExchangeNo(at));
+            self.ack_success(ExchangeNo(at), to);
         }
+    }
+
+    /// What still waits for an answer from `dead` is from now on repeated to `next`: the address
+    /// has moved, or a proxy has chosen another target for the same transaction. How many.
+    pub fn reroute(&mut self, dead: SocketAddr, next: SocketAddr) -> usize {
+        let waiting = self.exchanges.iter_mut();
+        let waiting = waiting.filter(|one| one.outcome.is_none() && one.to == dead);
+        waiting.map(|one| one.to = next).count()
     }
 
     /// Takes what came from the network. Says which call it was for.
@@ -239,6 +247,12 @@ impl Agent {
     #[must_use]
     pub fn exchange(&self, no: ExchangeNo) -> &Exchange {
         &self.exchanges[no.0]
+    }
+
+    /// All requests, in the order they were sent.
+    #[must_use]
+    pub fn exchanges(&self) -> &[Exchange] {
+        &self.exchanges
     }
 
     pub(super) fn send(&mut self, to: SocketAddr, bytes: Bytes, call: Option<CallNo>) {

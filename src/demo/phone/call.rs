@@ -18,6 +18,8 @@ pub enum AckRule {
     Same,
     /// To this address, at once and again for each repeated 2xx.
     To(SocketAddr),
+    /// To where the 2xx came from, at once and again for each repeated 2xx.
+    Source,
     /// Nowhere until [`Agent::ack`](super::Agent::ack) says where.
     Wait,
 }

@@ -49,6 +49,8 @@ impl Agent {
             // RFC 3261 13.2.2.4 and 17.1.1.2: each repetition gets its ACK.
             let ack = exchange.ack.clone();
             if let Some((to, bytes)) = ack {
+                let follows = status < 300 && self.calls[call.0].ack == AckRule::Source;
+                let to = if follows { source } else { to };
                 self.send(to, bytes, Some(call));
             }
         }
@@ -97,7 +99,7 @@ impl Agent {
                 call.state = CallState::Ended(End::Local);
             }
             if method == Method::Invite && call.ack != AckRule::Wait {
-                self.ack_success(no);
+                self.ack_success(no, source);
             }
             return;
         }
@@ -114,13 +116,14 @@ impl Agent {
     }
 
     /// RFC 3261 13.2.2.4: a request of its own in the dialog, with the INVITE's CSeq number.
-    pub(super) fn ack_success(&mut self, no: ExchangeNo) {
+    pub(super) fn ack_success(&mut self, no: ExchangeNo, source: SocketAddr) {
         let branch = self.new_branch();
         let exchange = &mut self.exchanges[no.0];
         let call = &self.calls[exchange.call.0];
         let to = match call.ack {
             AckRule::Same => exchange.to,
             AckRule::To(to) => to,
+            AckRule::Source => source,
             AckRule::Wait => return,
         };
         let bytes = text::request(self.local, call, &Method::Ack, exchange.cseq, &branch);

@@ -38,6 +38,8 @@ pub use exchange::{Exchange, ExchangeNo, Final, GIVE_UP, Outcome, T1, T2};
 
 /// The longest the reading thread sleeps: so late a timer may be that was armed meanwhile.
 const NAP: Duration = Duration::from_millis(10);
+/// A few thousand datagrams.
+const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
 /// A user agent with its own socket and thread. Dropping it closes both.
 #[derive(Debug)]
@@ -68,6 +70,8 @@ impl Phone {
     /// If the address cannot be bound.
     pub fn bind(local: SocketAddr) -> io::Result<Self> {
         let socket = UdpSocket::bind(local)?;
+        // Best effort: with thousands of calls, bursts are larger than the default holds.
+        let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(SOCKET_BUFFER_BYTES);
         let local = socket.local_addr()?;
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -117,6 +121,11 @@ impl Phone {
     /// Sends the ACK that a call with [`AckRule::Wait`] waits for.
     pub fn ack(&self, call: CallNo, to: SocketAddr) {
         self.act(|agent, _| agent.ack(call, to));
+    }
+
+    /// What still waits for an answer from `dead` is from now on repeated to `next`. How many.
+    pub fn reroute(&self, dead: SocketAddr, next: SocketAddr) -> usize {
+        self.act(|agent, _| agent.reroute(dead, next))
     }
 
     /// A call, as it stands.

@@ -8,6 +8,7 @@
 //! | `fabric` | the endpoint: accepting, dialling, what control may ask for |
 //! | `link` | one link's queues and tasks |
 //! | `service` | requests between members |
+//! | `window` | how much may be under way on a link |
 //!
 //! May use the shards' ports and the wire's headers. Knows nothing of calls, SIP, or who ought to be
 //! a member: control says whom to be linked with.
@@ -22,6 +23,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod window;
 
 pub(crate) use fabric::{Fabric, FabricConfig, FabricEvent, YouAre};
 pub(crate) use link::LinkSender;

@@ -16,6 +16,7 @@ use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVeri
 use rustls::version::TLS13;
 use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
 
+use super::window::FlooredConfig;
 use crate::node::{Pki, StartError};
 
 /// What dialling sides say they look for. Names are checked after the handshake, since a seed's is
@@ -156,7 +157,7 @@ fn transport() -> quinn::TransportConfig {
         .datagram_send_buffer_size(DATAGRAM_BUFFER_BYTES)
         .max_concurrent_uni_streams(UNI_STREAMS_MAX.into())
         .max_concurrent_bidi_streams(BIDI_STREAMS_MAX.into())
-        .congestion_controller_factory(Arc::new(quinn::congestion::CubicConfig::default()));
+        .congestion_controller_factory(Arc::new(FlooredConfig::default()));
     config
 }
 

@@ -235,6 +235,11 @@ impl World {
         self.cuts.push((from, to));
     }
 
+    /// The node was only frozen, and what was sent to it meanwhile is lost.
+    pub(crate) fn wake(&mut self, index: usize) {
+        self.nodes[index].up = true;
+    }
+
     /// Membership has found out that a node is dead.
     pub(crate) fn declare_down(&mut self, index: usize) {
         self.change(index, |info| info.state = MemberState::Down);
