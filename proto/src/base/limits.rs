@@ -14,6 +14,9 @@ pub const SIP_HEADER_BYTES_MAX: usize = 8_192;
 pub const SIP_URI_BYTES_MAX: usize = 2_048;
 /// Largest Call-ID, tag or branch that is kept, bytes. Above: 400.
 pub const SIP_TOKEN_BYTES_MAX: usize = 512;
+/// How long one message may take to arrive over a stream, from its first byte, however steadily it
+/// drips. Above: the connection is closed.
+pub const STREAM_ASSEMBLY: Duration = Duration::from_secs(10);
 
 /// RFC 3261 17.1.1.1: estimate of the round-trip time.
 pub const T1: Duration = Duration::from_millis(500);

@@ -3,10 +3,12 @@
 mod births;
 mod edge;
 mod golden;
+mod no_allocation;
 mod revive;
 mod sip_mutations;
 mod sip_oracle;
 mod sip_torture;
+mod sip_torture_uas;
 mod tidy;
 mod uas;
 mod world;
