@@ -184,7 +184,8 @@ mod tests {
     fn message(length: &str, body: &str) -> String {
         format!(
             "OPTIONS sip:h SIP/2.0\r\nVia: SIP/2.0/TCP h;branch=z9hG4bK1\r\n\
-             From: <sip:a@h>;tag=1\r\nTo: <sip:b@h>\r\nCall-ID: c\r\nCSeq: 1 OPTIONS\r\n{length}\r\n{body}"
+             From: <sip:a@h>;tag=1\r\nTo: <sip:b@h>\r\nCall-ID: c\r\nCSeq: 1 OPTIONS\r\n\
+             {length}\r\n{body}"
         )
     }
 
