@@ -37,6 +37,8 @@ pub const HELD_OUTPUTS_PER_CALL_MAX: usize = 32;
 pub const QUEUED_INPUTS_PER_CALL_MAX: usize = 16;
 /// Local CSeq numbers leased ahead at once (PROTOCOL.md rule 23).
 pub const CSEQ_LEASE: u32 = 16;
+/// From one phone to the next that a shard tells, after takeovers, where its call is now.
+pub const REFRESH_PACE: Duration = Duration::from_millis(10);
 /// Records in flight per lane before the next batch waits for an acknowledgement.
 pub const LANE_WINDOW_RECORDS: usize = 4_096;
 /// Records in one batch frame.

@@ -211,12 +211,13 @@ impl Shard {
 
     /// A birth that does not stand leaves no trace that a phone could see.
     fn abandon(&mut self, key: CallId, now: Instant) {
+        let wire = self.common_wire();
         if self.cluster.is_early(key) {
             self.cluster.forget(key);
         } else if let Some(call) = self.calls.get_mut(&key) {
             // Copies of it are under way: they are told that it is over.
             call.sip.abandon();
-            let state = call.encode(now);
+            let state = call.encode(wire, now);
             self.cluster.changed(key, state, Ending::ByPhone, now);
         }
         self.drop_call(key);

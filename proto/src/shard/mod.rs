@@ -22,6 +22,7 @@ mod front;
 mod live;
 pub mod policy;
 mod probe;
+mod refresh;
 mod run;
 mod tagless;
 mod ways;
@@ -121,6 +122,8 @@ pub struct Shard {
     live: u32,
     deadlines: BTreeSet<(Instant, CallId)>,
     asks: BTreeMap<u64, PendingAsk>,
+    /// When the next refresh of a phone's target may go.
+    next_refresh: Instant,
     outputs: VecDeque<Output>,
     wire_max: u8,
     /// The wire version to speak with each linked member.
@@ -169,6 +172,7 @@ impl Shard {
             live: 0,
             deadlines: BTreeSet::new(),
             asks: BTreeMap::new(),
+            next_refresh: Instant::START,
             outputs: VecDeque::new(),
             wire_max: config.wire_max,
             wires: BTreeMap::new(),
@@ -268,6 +272,12 @@ impl Shard {
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// The wire version that every linked member reads: records are written for it.
+    fn common_wire(&self) -> u8 {
+        let linked = self.wires.values().copied().min();
+        linked.unwrap_or(self.wire_max).min(self.wire_max)
     }
 
     /// The listener that a flow of this node names.

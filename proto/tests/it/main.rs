@@ -4,6 +4,7 @@ mod births;
 mod edge;
 mod golden;
 mod no_allocation;
+mod refresh;
 mod revive;
 mod sip_mutations;
 mod sip_oracle;

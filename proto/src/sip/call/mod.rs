@@ -4,7 +4,9 @@
 //! out. It never sends by itself, never asks the time, and knows neither members nor records. Every
 //! step that a record must hold sets `changed`.
 
+mod client;
 mod image;
+mod refresh;
 mod reply;
 mod uac;
 mod uas;
@@ -12,11 +14,10 @@ mod uas;
 use bytes::Bytes;
 
 use super::dialog::{Dialog, Stage};
-use super::effect::{Cause, Effect, Event, OwnRequestId, RequestId};
+use super::effect::{Cause, Effect, Event, RequestId};
 use super::message::Message;
 use super::method::Method;
-use super::transaction::client_other::ClientOther;
-use super::transaction::key::{ClientKey, Rfc2543Fields, TransactionKey};
+use super::transaction::key::{Rfc2543Fields, TransactionKey};
 use super::transaction::server_invite::ServerInvite;
 use super::transaction::server_other::ServerOther;
 use super::transaction::success::UnackedSuccess;
@@ -25,9 +26,11 @@ use super::write::response_target;
 use crate::base::flow::Flow;
 use crate::base::time::Instant;
 
-pub use image::SipImage;
+use client::{Client, ClientTx};
+pub use image::{SipImage, SipMore};
+use refresh::Refresh;
 pub use reply::Reply;
-pub use uac::Egress;
+pub use uac::{Again, Egress};
 
 /// Methods that a call answers: the value of Allow.
 pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE";
@@ -109,17 +112,6 @@ struct ServerTx {
 }
 
 #[derive(Clone, Debug)]
-struct ClientTx {
-    id: OwnRequestId,
-    key: ClientKey,
-    method: Method,
-    flow: Flow,
-    request: Bytes,
-    /// None until it is let out.
-    machine: Option<ClientOther>,
-}
-
-#[derive(Clone, Debug)]
 struct Unacked {
     cseq: u32,
     flow: Flow,
@@ -135,6 +127,9 @@ pub struct SipCall {
     unacked: Option<Unacked>,
     /// A BYE of ours that must wait for the ACK (RFC 3261 15).
     bye_after_ack: bool,
+    /// An heir's word to the peer of where the call is now. Not in the image: the next heir has a
+    /// word of its own to say.
+    refresh: Option<Refresh>,
     ended: Option<Cause>,
     /// The peer has said that it is over, or has answered our saying so.
     end_shared: bool,
@@ -248,12 +243,13 @@ impl SipCall {
         let clients = self
             .clients
             .iter()
-            .filter_map(|client| client.machine.as_ref().and_then(ClientOther::next_deadline));
+            .filter_map(|client| client.machine.as_ref().and_then(Client::next_deadline));
         let unacked = self
             .unacked
             .iter()
             .filter_map(|unacked| unacked.machine.next_deadline());
-        servers.chain(clients).chain(unacked).min()
+        let refresh = self.refresh.iter().map(Refresh::at);
+        servers.chain(clients).chain(unacked).chain(refresh).min()
     }
 
     /// Lets everything happen that is due.
@@ -287,9 +283,10 @@ impl SipCall {
             self.act(&flow, actions);
         }
         for (id, method) in lost {
-            self.own_request_done(id, &method, None);
+            self.own_request_done(id, &method, None, now);
         }
         self.on_unacked_timeout(now);
+        self.put_off_refresh(now);
         self.sweep();
     }
 
@@ -344,6 +341,9 @@ impl SipCall {
             self.ended = Some(cause);
             self.dialog.stage = Stage::Ended;
             self.unacked = None;
+            self.refresh = None;
+            // An INVITE of ours that rings would be waited for without end.
+            self.clients.retain(|client| !client.is_open_invite());
             self.end_shared = !matches!(cause, Cause::OwnBye | Cause::NoAck);
             self.changed = true;
             self.tell(Event::Ended(cause));

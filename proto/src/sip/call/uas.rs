@@ -1,12 +1,13 @@
 //! Requests of the peer and our answers to them. RFC 3261 8.2, 9.2, 12.2.2, 13.3, 14.2, 15.1.2.
 
+use super::client::{ClientTx, chance_of};
 use super::reply::{Reply, write_reply};
 use super::{ALLOW, Answer, CallError, Server, ServerTx, SipCall, Unacked, reply_flow, server_key};
 use crate::base::flow::Flow;
 use crate::base::limits::SERVER_TRANSACTIONS_PER_CALL_MAX;
 use crate::base::time::Instant;
 use crate::sip::dialog::{Dialog, Order, Stage, is_target_refresh};
-use crate::sip::effect::{Cause, Class, Effect, Event, Outgoing, OwnRequestId, RequestId, What};
+use crate::sip::effect::{Cause, Class, Effect, Event, Outgoing, RequestId, What};
 use crate::sip::message::Message;
 use crate::sip::method::Method;
 use crate::sip::transaction::key::TransactionKey;
@@ -25,6 +26,7 @@ impl SipCall {
             clients: Vec::new(),
             unacked: None,
             bye_after_ack: false,
+            refresh: None,
             ended: None,
             end_shared: false,
             next_id: 0,
@@ -107,12 +109,21 @@ impl SipCall {
         let open_invite = self.servers.iter().any(|server| {
             server.method == Method::Invite && matches!(server.answer, Answer::Open(_))
         });
+        let ours_open = self.clients.iter().any(ClientTx::is_open_invite);
         match request.method() {
+            // RFC 3261 14.2 and RFC 3311 5.2: their offer meets one of ours.
+            Method::Invite | Method::Update if ours_open && brings_offer(&request) => {
+                self.dialog.remote_seq = Some(request.cseq_number());
+                self.changed = true;
+                self.refuse_now(&request, flow, 491);
+            }
             // RFC 3261 14.2: one INVITE at a time.
             Method::Invite | Method::Update if open_invite && self.dialog.stage != Stage::Early => {
                 self.dialog.remote_seq = Some(request.cseq_number());
                 self.changed = true;
-                self.refuse_with(&request, flow, 500, &[("Retry-After", "2")]);
+                // RFC 3261 14.2: 0 to 10 s, by chance; the peer's branch is as good as any.
+                let pause = (chance_of(request.branch().unwrap_or_default()) % 11).to_string();
+                self.refuse_with(&request, flow, 500, &[("Retry-After", &pause)]);
             }
             Method::Bye => self.on_bye(request, flow, now),
             Method::Invite | Method::Info | Method::Update | Method::Options => {
@@ -319,6 +330,10 @@ impl SipCall {
         if invite && initial && accepted {
             self.dialog.stage = Stage::Confirmed;
         }
+        if refresh {
+            // Its Contact is the word that an heir would have sent.
+            self.refresh = None;
+        }
         self.effects.push(Effect::Ready(Outgoing {
             class,
             what: What::Final(id),
@@ -370,6 +385,7 @@ impl SipCall {
             }
             What::Final(id) => self.emit_final(id, now),
             What::Request(id) => self.emit_request(id, now),
+            What::Ack(id) => self.emit_ack(id),
         }
     }
 
@@ -419,29 +435,9 @@ impl SipCall {
             _ => None,
         })
     }
+}
 
-    /// The final outcome of a request of ours.
-    pub(super) fn own_request_done(
-        &mut self,
-        id: OwnRequestId,
-        method: &Method,
-        message: Option<Message>,
-    ) {
-        let status = message.as_ref().and_then(Message::status).unwrap_or(408);
-        let method = method.clone();
-        self.changed = true;
-        if method == Method::Bye {
-            self.end_shared |= message.is_some();
-        } else {
-            self.tell(Event::Response {
-                id,
-                method,
-                message,
-            });
-            // RFC 3261 12.2.1.2: 481 and 408 end the dialog.
-            if matches!(status, 408 | 481) {
-                self.end(Cause::Lost);
-            }
-        }
-    }
+/// A re-INVITE without a body asks for an offer, which is as much; an UPDATE without one is none.
+fn brings_offer(request: &Message) -> bool {
+    *request.method() == Method::Invite || !request.body().is_empty()
 }

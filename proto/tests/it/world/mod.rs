@@ -86,6 +86,16 @@ impl World {
         replication: &Replication,
         change: impl Fn(usize, &mut Metadata),
     ) -> Self {
+        Self::with_scope(Scope::Cluster, count, replication, change)
+    }
+
+    /// The same with addresses that live as long as `scope` says.
+    pub(crate) fn with_scope(
+        scope: Scope,
+        count: usize,
+        replication: &Replication,
+        change: impl Fn(usize, &mut Metadata),
+    ) -> Self {
         let infos: Vec<MemberInfo> = (0..count)
             .map(|index| {
                 let mut meta = Metadata {
@@ -104,7 +114,7 @@ impl World {
             })
             .collect();
         let nodes = infos.iter().enumerate().map(|(index, info)| Node {
-            shard: shard(index, &infos, replication),
+            shard: shard(index, scope, &infos, replication),
             info: info.clone(),
             up: true,
         });
@@ -195,6 +205,11 @@ impl World {
 
     /// A datagram of the phone's arrives at a node.
     pub(crate) fn datagram(&mut self, to: usize, text: &str) {
+        self.packet(to, Bytes::from(text.replace('\n', "\r\n")));
+    }
+
+    /// The same, as it is.
+    pub(crate) fn packet(&mut self, to: usize, bytes: Bytes) {
         let flow = Flow {
             transport: Transport::Udp,
             ingress: member(to).node,
@@ -204,7 +219,6 @@ impl World {
                 .trim_start_matches("udp://")
                 .into(),
         };
-        let bytes = Bytes::from(text.replace('\n', "\r\n"));
         self.give(to, Input::Sip { flow, bytes });
     }
 
@@ -281,7 +295,7 @@ fn pairs(count: usize) -> impl Iterator<Item = (usize, usize)> {
     all.filter(|(one, other)| one != other)
 }
 
-fn shard(index: usize, infos: &[MemberInfo], replication: &Replication) -> Shard {
+fn shard(index: usize, scope: Scope, infos: &[MemberInfo], replication: &Replication) -> Shard {
     let advertise = infos[index].meta.sip[0].trim_start_matches("udp://");
     Shard::new(ShardConfig {
         shard: 0,
@@ -289,7 +303,7 @@ fn shard(index: usize, infos: &[MemberInfo], replication: &Replication) -> Shard
         listeners: vec![Listener {
             transport: Transport::Udp,
             advertise: advertise.into(),
-            scope: Scope::Cluster,
+            scope,
         }],
         replication: replication.clone(),
         sealer: sealer(),
