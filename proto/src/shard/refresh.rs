@@ -27,7 +27,8 @@ impl Shard {
             return;
         };
         let dialog = call.sip.dialog();
-        if dialog.stage != Stage::Confirmed || !(unsettled || self.is_moved(key)) {
+        let due = unsettled || self.is_moved(key) || call.sip.is_session_overdue(now);
+        if dialog.stage != Stage::Confirmed || !due {
             return;
         }
         let first = now + if unsettled { UNSETTLED } else { FIRST };

@@ -6,6 +6,7 @@ mod golden;
 mod no_allocation;
 mod refresh;
 mod revive;
+mod session_timer;
 mod sip_mutations;
 mod sip_oracle;
 mod sip_torture;

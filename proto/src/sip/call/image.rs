@@ -14,6 +14,7 @@ use super::{Answer, Server, ServerTx, SipCall, Unacked};
 use crate::base::flow::Flow;
 use crate::base::time::Instant;
 use crate::sip::dialog::Dialog;
+use crate::sip::dialog::session_timer::SessionTimer;
 use crate::sip::effect::{Cause, OwnRequestId, RequestId};
 use crate::sip::message::Message;
 use crate::sip::method::Method;
@@ -23,6 +24,7 @@ use crate::sip::transaction::key::{ClientKey, TransactionKey};
 use crate::sip::transaction::server_invite::{Image as InviteImage, ServerInvite};
 use crate::sip::transaction::server_other::{Image as OtherImage, ServerOther};
 use crate::sip::transaction::success::{Image as UnackedImage, UnackedSuccess};
+use crate::sip::transaction::timer::Remaining;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum ServerImage {
@@ -97,6 +99,7 @@ pub struct SipMore {
     invites: Vec<OwnInviteImage>,
     /// Requests among the image's that were sent to refresh the peer's target.
     refreshes: Vec<ClientKey>,
+    timer: Option<SessionTimer<Remaining>>,
 }
 
 impl SipImage {
@@ -172,6 +175,7 @@ impl SipCall {
                 .filter(|client| client.purpose == Purpose::Refresh)
                 .map(|client| client.key.clone())
                 .collect(),
+            timer: self.timer.map(|timer| timer.snapshot(now)),
         }
     }
 
@@ -189,6 +193,9 @@ impl SipCall {
             }),
             bye_after_ack: image.bye_after_ack,
             refresh: None,
+            timer: more
+                .timer
+                .map(|timer| SessionTimer::restore(timer, written)),
             ended: image.ended.map(Cause::from),
             end_shared: false,
             next_id: 0,
@@ -203,6 +210,9 @@ impl SipCall {
         }
         for invite in more.invites {
             call.restore_invite(invite, written);
+        }
+        if let Some(at) = call.timer.and_then(|timer| timer.refresh_at()) {
+            call.plan_refresh(at);
         }
         call
     }

@@ -13,6 +13,7 @@ mod uas;
 
 use bytes::Bytes;
 
+use super::dialog::session_timer::SessionTimer;
 use super::dialog::{Dialog, Stage};
 use super::effect::{Cause, Effect, Event, RequestId};
 use super::message::Message;
@@ -34,8 +35,8 @@ pub use uac::{Again, Egress};
 
 /// Methods that a call answers: the value of Allow.
 pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE";
-/// Option tags that a call knows (RFC 3261 20.37); none yet.
-pub const SUPPORTED: &[&str] = &[];
+/// Option tags that a call knows (RFC 3261 20.37).
+pub const SUPPORTED: &[&str] = &["timer"];
 
 /// Why an application's verb could not be carried out. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -127,9 +128,11 @@ pub struct SipCall {
     unacked: Option<Unacked>,
     /// A BYE of ours that must wait for the ACK (RFC 3261 15).
     bye_after_ack: bool,
-    /// An heir's word to the peer of where the call is now. Not in the image: the next heir has a
-    /// word of its own to say.
+    /// A word to the peer that is due at some time: that the session lives (RFC 4028), or where the
+    /// call is now. Not in the image: what an heir has to say, it knows.
     refresh: Option<Refresh>,
+    /// How long the session lives without a refresh.
+    timer: Option<SessionTimer>,
     ended: Option<Cause>,
     /// The peer has said that it is over, or has answered our saying so.
     end_shared: bool,
@@ -249,7 +252,9 @@ impl SipCall {
             .iter()
             .filter_map(|unacked| unacked.machine.next_deadline());
         let refresh = self.refresh.iter().map(Refresh::at);
-        servers.chain(clients).chain(unacked).chain(refresh).min()
+        let session = self.session_deadline();
+        let others = unacked.chain(refresh).chain(session);
+        servers.chain(clients).chain(others).min()
     }
 
     /// Lets everything happen that is due.
@@ -287,6 +292,7 @@ impl SipCall {
         }
         self.on_unacked_timeout(now);
         self.put_off_refresh(now);
+        self.on_session_timeout(now);
         self.sweep();
     }
 
@@ -342,6 +348,7 @@ impl SipCall {
             self.dialog.stage = Stage::Ended;
             self.unacked = None;
             self.refresh = None;
+            self.timer = None;
             // An INVITE of ours that rings would be waited for without end.
             self.clients.retain(|client| !client.is_open_invite());
             self.end_shared = !matches!(cause, Cause::OwnBye | Cause::NoAck);

@@ -1,4 +1,5 @@
-//! An heir's word to the peer of where the call is now (SIP.md S1.2): an UPDATE without a session
+//! A word to the peer inside a standing session: from an heir, where the call is now (SIP.md S1.2);
+//! from the side that is to refresh, that the session lives (RFC 4028). An UPDATE without a session
 //! description if the peer allows UPDATE, otherwise a re-INVITE with the last one, byte for byte.
 //!
 //! When it is due, and whether there is anything to say, is the switchboard's to know. RFC 3261
@@ -8,6 +9,7 @@ use super::client::{ClientTx, Purpose, chance_of};
 use super::uac::Egress;
 use super::{Answer, CallError, SipCall};
 use crate::base::time::{Duration, Instant};
+use crate::sip::dialog::session_timer::{MIN_SE, SessionTimer};
 use crate::sip::dialog::{Orientation, Stage};
 use crate::sip::effect::{Cause, OwnRequestId};
 use crate::sip::header::HeaderName;
@@ -87,13 +89,14 @@ impl SipCall {
         };
         let update = self.peer_allows("UPDATE") && !refresh.no_update;
         let local = self.dialog.session.local.clone();
+        let fields: Vec<(String, String)> = self.timer.iter().flat_map(timer_fields).collect();
         let sent = if update {
-            self.write_request(Method::Update, &[], None, egress, Purpose::Refresh)
+            self.write_request(Method::Update, &fields, None, egress, Purpose::Refresh)
         } else if local.is_empty() {
             return Ok(()); // without a description to repeat there is nothing harmless to say
         } else {
             let body = Some(("application/sdp", local.as_ref()));
-            self.write_request(Method::Invite, &[], body, egress, Purpose::Refresh)
+            self.write_request(Method::Invite, &fields, body, egress, Purpose::Refresh)
         };
         // While it is under way its own response says what comes of it.
         self.refresh = Some(Refresh {
@@ -123,6 +126,8 @@ impl SipCall {
         let branch = self.clients.iter().find(|client| client.id == id);
         let chance = branch.map_or(0, |client| chance_of(&client.key.branch));
         let wait = match status {
+            200..=299 => return self.session_refreshed(response, now),
+            422 if self.raise_interval(response) => Duration::ZERO,
             491 => glare(self.dialog.orientation, chance),
             500 | 503 => retry_after(response),
             405 | 501 if !refresh.no_update => {
@@ -139,6 +144,68 @@ impl SipCall {
             refresh.at = later(now, wait);
             self.refresh = Some(refresh);
         }
+    }
+}
+
+/// What a refresh says of the session timer (RFC 4028 7.4).
+fn timer_fields(timer: &SessionTimer) -> Vec<(String, String)> {
+    vec![
+        ("Session-Expires".to_owned(), timer.in_request()),
+        ("Min-SE".to_owned(), MIN_SE.to_string()),
+        ("Supported".to_owned(), "timer".to_owned()),
+    ]
+}
+
+impl SipCall {
+    /// The 2xx that agreed on a session timer was let out, or its refresh accepted.
+    pub(super) fn start_session(&mut self, now: Instant) {
+        let Some(timer) = self.timer.map(|timer| timer.started(now)) else {
+            return;
+        };
+        self.timer = Some(timer);
+        if let Some(at) = timer.refresh_at() {
+            self.plan_refresh(at);
+        }
+    }
+
+    fn session_refreshed(&mut self, response: Option<&Message>, now: Instant) {
+        if self.timer.is_some() {
+            self.timer = response.and_then(|response| SessionTimer::accepted(response, now));
+            self.start_session(now);
+        }
+    }
+
+    /// RFC 4028 7.4: the peer wants a longer interval.
+    fn raise_interval(&mut self, response: Option<&Message>) -> bool {
+        let least = response.and_then(|response| response.header(HeaderName::MinSe));
+        let least = least.and_then(|value| value.split(';').next()?.trim().parse().ok());
+        match (&mut self.timer, least) {
+            (Some(timer), Some(least)) if least > timer.interval => {
+                timer.interval = least;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn session_deadline(&self) -> Option<Instant> {
+        let timer = self.timer.filter(|_| !self.bye_after_ack)?;
+        timer.gives_up()
+    }
+
+    /// RFC 4028 10: nobody has refreshed, so the session is ended.
+    pub(super) fn on_session_timeout(&mut self, now: Instant) {
+        if self.session_deadline().is_some_and(|at| at <= now) {
+            self.bye_after_ack = true;
+            self.changed = true;
+        }
+    }
+
+    /// Whether a refresh of the session was due while the call had no owner.
+    #[must_use]
+    pub fn is_session_overdue(&self, now: Instant) -> bool {
+        let at = self.timer.and_then(|timer| timer.refresh_at());
+        at.is_some_and(|at| at <= now)
     }
 }
 

@@ -6,10 +6,12 @@ use super::{ALLOW, Answer, CallError, Server, ServerTx, SipCall, Unacked, reply_
 use crate::base::flow::Flow;
 use crate::base::limits::SERVER_TRANSACTIONS_PER_CALL_MAX;
 use crate::base::time::Instant;
+use crate::sip::dialog::session_timer::{MIN_SE, SessionTimer, is_too_small};
 use crate::sip::dialog::{Dialog, Order, Stage, is_target_refresh};
 use crate::sip::effect::{Cause, Class, Effect, Event, Outgoing, RequestId, What};
 use crate::sip::message::Message;
 use crate::sip::method::Method;
+use crate::sip::reception::unsupported;
 use crate::sip::transaction::key::TransactionKey;
 use crate::sip::transaction::server_invite::ServerInvite;
 use crate::sip::transaction::server_other::ServerOther;
@@ -27,6 +29,7 @@ impl SipCall {
             unacked: None,
             bye_after_ack: false,
             refresh: None,
+            timer: None,
             ended: None,
             end_shared: false,
             next_id: 0,
@@ -105,6 +108,18 @@ impl SipCall {
     fn on_fresh(&mut self, request: Message, flow: &Flow, now: Instant) {
         if self.dialog.order(&request) == Order::Stale {
             return self.refuse_now(&request, flow, 500); // RFC 3261 12.2.2
+        }
+        if let Some(unknown) = unsupported(&request) {
+            self.dialog.remote_seq = Some(request.cseq_number());
+            self.changed = true;
+            let fields = [("Unsupported", unknown.as_str())];
+            return self.refuse_with(&request, flow, 420, &fields); // RFC 3261 8.2.2.3
+        }
+        if is_target_refresh(request.method()) && is_too_small(&request) {
+            self.dialog.remote_seq = Some(request.cseq_number());
+            self.changed = true;
+            let least = MIN_SE.to_string();
+            return self.refuse_with(&request, flow, 422, &[("Min-SE", &least)]); // RFC 4028 9
         }
         let open_invite = self.servers.iter().any(|server| {
             server.method == Method::Invite && matches!(server.answer, Answer::Open(_))
@@ -303,10 +318,22 @@ impl SipCall {
         let Answer::Open(request) = &server.answer else {
             return Err(CallError::Answered);
         };
+        let accepted = (200..300).contains(&reply.status);
         let refresh = is_target_refresh(&server.method) && reply.status < 300;
+        let timer = (refresh && accepted)
+            .then(|| SessionTimer::answer(request))
+            .flatten();
         let flow = &server.reply;
         let contact = refresh.then_some(contact);
-        let bytes = write_reply(request, reply, flow, &local_tag, contact, initial)?;
+        let bytes = write_reply(
+            request,
+            reply,
+            flow,
+            &local_tag,
+            contact,
+            initial,
+            timer.as_ref(),
+        )?;
         if reply.status < 200 {
             let what = What::Provisional(id, bytes);
             self.effects.push(Effect::Ready(Outgoing {
@@ -317,7 +344,6 @@ impl SipCall {
         }
         server.answer = Answer::Decided(reply.status, bytes);
         let invite = server.method == Method::Invite;
-        let accepted = reply.status < 300;
         let class = if invite && initial && !accepted {
             Class::End
         } else {
@@ -331,8 +357,9 @@ impl SipCall {
             self.dialog.stage = Stage::Confirmed;
         }
         if refresh {
-            // Its Contact is the word that an heir would have sent.
+            // Its Contact is the word that an heir would have sent, and it is a sign of life.
             self.refresh = None;
+            self.timer = timer;
         }
         self.effects.push(Effect::Ready(Outgoing {
             class,
@@ -352,7 +379,7 @@ impl SipCall {
             return;
         };
         let tag = &self.dialog.local_tag;
-        let Ok(bytes) = write_reply(request, reply, &server.reply, tag, None, false) else {
+        let Ok(bytes) = write_reply(request, reply, &server.reply, tag, None, false, None) else {
             return;
         };
         server.answer = Answer::Decided(reply.status, bytes);
@@ -410,7 +437,11 @@ impl SipCall {
                 machine,
             });
         }
+        let refreshed = is_target_refresh(&server.method) && status < 300;
         self.act(&flow, actions);
+        if refreshed {
+            self.start_session(now);
+        }
         self.sweep();
     }
 

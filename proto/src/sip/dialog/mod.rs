@@ -3,6 +3,7 @@
 //! Whether a request fits a dialog and what its next own request looks like is decided here; sending
 //! and repeating is the transactions' business, replication nobody's in this room.
 
+pub mod session_timer;
 mod target;
 
 use bytes::Bytes;

@@ -81,7 +81,7 @@ impl<'a> Param<'a> {
 }
 
 impl<'a> Params<'a> {
-    pub(super) const fn new(text: &'a str) -> Self {
+    pub(in crate::sip) const fn new(text: &'a str) -> Self {
         Self { text }
     }
 
