@@ -29,8 +29,10 @@ pub const T1_X64: Duration = Duration::from_secs(32);
 
 /// Finished server transactions kept in one call for replay (Timers J and L). Above: the oldest goes.
 pub const SERVER_TRANSACTIONS_PER_CALL_MAX: usize = 8;
-/// Legs of one call. Above: the leg is refused.
-pub const LEGS_PER_CALL_MAX: usize = 32;
+/// Calls of one source in set-up at one shard. Above: 503 to its new calls.
+pub const SETUPS_PER_SOURCE_MAX: u32 = 8_192;
+/// Calls in set-up at one shard. Above: 503 to new calls.
+pub const SETUPS_MAX: u32 = 65_536;
 /// Outputs held for one call while replicas are waited for. Above: a request is answered 500.
 pub const HELD_OUTPUTS_PER_CALL_MAX: usize = 32;
 /// Messages kept for one call while its owner is looked for or changes. Above: the newest goes.

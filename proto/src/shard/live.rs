@@ -2,6 +2,7 @@
 //! and out of a record's opaque state.
 
 use std::any::Any;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -43,6 +44,8 @@ pub(super) struct LiveCall {
     pub(super) told: Option<Outcome>,
     /// Until it is known that the birth stands.
     pub(super) unsure: Option<Box<Unsure>>,
+    /// Whose set-up it counts as.
+    pub(super) source: Option<IpAddr>,
     /// It counts at its position.
     pub(super) counted: bool,
     /// Own requests that wait for their CSeq lease.
@@ -115,6 +118,7 @@ impl LiveCall {
             invite: None,
             told: None,
             unsure: None,
+            source: None,
             counted: false,
             deferred: Vec::new(),
             asked: None,
@@ -176,6 +180,7 @@ impl LiveCall {
             invite: None,
             told: None,
             unsure: None,
+            source: None,
             counted: false,
             deferred: Vec::new(),
             asked: None,

@@ -24,6 +24,7 @@ pub mod policy;
 mod probe;
 mod refresh;
 mod run;
+mod setups;
 mod tagless;
 mod ways;
 
@@ -47,6 +48,7 @@ use crate::sip::transaction::key::TransactionKey;
 use counts::Counts;
 use live::LiveCall;
 pub use probe::{Probe, Residue};
+use setups::Setups;
 
 /// How long the address that a listener advertises lives (SIP.md S1.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,6 +122,7 @@ pub struct Shard {
     positions: Map<u64, u32>,
     /// How many there are in all.
     live: u32,
+    setups: Setups,
     deadlines: BTreeSet<(Instant, CallId)>,
     asks: BTreeMap<u64, PendingAsk>,
     /// When the next refresh of a phone's target may go.
@@ -170,6 +173,7 @@ impl Shard {
             invites: Map::with_hasher(hasher),
             positions: Map::with_hasher(hasher),
             live: 0,
+            setups: Setups::new(hasher),
             deadlines: BTreeSet::new(),
             asks: BTreeMap::new(),
             next_refresh: Instant::START,

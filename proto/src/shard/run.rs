@@ -129,6 +129,10 @@ impl Shard {
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
+        let standing = call.sip.dialog().stage != Stage::Early && !call.sip.is_unacked();
+        if standing && let Some(source) = call.source.take() {
+            self.setups.end(source);
+        }
         if call.counted && call.sip.ended().is_some() {
             call.counted = false;
             self.uncount(key);
@@ -167,6 +171,9 @@ impl Shard {
         }
         if call.counted {
             self.uncount(key);
+        }
+        if let Some(source) = call.source {
+            self.setups.end(source);
         }
         self.drop_invite(key, call.invite);
     }

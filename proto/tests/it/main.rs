@@ -2,6 +2,7 @@
 
 mod births;
 mod edge;
+mod flood;
 mod golden;
 mod no_allocation;
 mod refresh;

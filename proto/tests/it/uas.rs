@@ -55,7 +55,7 @@ impl App for Test {
 pub(crate) struct Desk {
     pub(crate) shard: Shard,
     pub(crate) now: Instant,
-    flow: Flow,
+    pub(crate) flow: Flow,
     pub(crate) sent: VecDeque<Bytes>,
     tag: String,
 }

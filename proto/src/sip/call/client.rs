@@ -107,8 +107,9 @@ impl ClientTx {
     }
 }
 
-/// A number that nobody can foresee, out of a branch, which holds a nonce.
-pub(super) fn chance_of(branch: &str) -> u64 {
+/// A number out of a branch: different for each transaction, and the same for its repetitions.
+#[must_use]
+pub fn chance_of(branch: &str) -> u64 {
     let mut hash = SipHasher13::new();
     hash.write(branch.as_bytes());
     hash.finish()

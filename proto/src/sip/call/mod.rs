@@ -27,6 +27,7 @@ use super::write::response_target;
 use crate::base::flow::Flow;
 use crate::base::time::Instant;
 
+pub use client::chance_of;
 use client::{Client, ClientTx};
 pub use image::{SipImage, SipMore};
 use refresh::Refresh;
