@@ -221,6 +221,9 @@ pub struct Summary {
     pub in_setup: u64,
     /// Gauge: answered calls of which no other live member has the latest state.
     pub uncovered: u64,
+    /// Gauge: shards that hear half of the last settled view or less. There nothing is adopted, and
+    /// what only time causes is put off.
+    pub in_minority: u64,
     /// Gauge: outputs waiting for replicas.
     pub held: u64,
     /// Gauge: live transactions.

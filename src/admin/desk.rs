@@ -96,6 +96,7 @@ impl Desk {
             copies: self.about.copies,
             under_replicated: sum.under_replicated,
             uncovered: sum.uncovered,
+            in_minority: own.summary.in_minority > 0,
             degraded: sum.degraded_total,
         });
         let in_state = |wanted: &[State]| {

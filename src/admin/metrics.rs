@@ -235,6 +235,11 @@ fn render_members(text: &mut Text, facts: &Facts) {
         text.sample("members", &[("state", state.as_str())], count);
     }
     text.gauge(
+        "shards_in_minority",
+        "Shards that hear half of the cluster or less: they adopt nothing.",
+    );
+    text.sample("shards_in_minority", &[], facts.summary.in_minority);
+    text.gauge(
         "member_silent",
         "1 for each member that owes an answer too long.",
     );

@@ -24,6 +24,7 @@ fn add(sum: &mut Summary, part: &Summary) {
         under_replicated,
         in_setup,
         uncovered,
+        in_minority,
         births,
         held,
         transactions,
@@ -53,7 +54,8 @@ fn add(sum: &mut Summary, part: &Summary) {
         rtt_us,
     } = part;
     plain! { sum;
-        calls_owned calls_replica under_replicated in_setup uncovered births held transactions
+        calls_owned calls_replica under_replicated in_setup uncovered in_minority births held
+        transactions
         degraded_total takeovers_total claimed_total adopted_total invited_total
         handed_over_total repaired_total gaps_total claims_refused_total relayed_total
         submitted_total resubmitted_total births_ended_total fenced_total frames_bad_total

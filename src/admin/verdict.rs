@@ -23,6 +23,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) under_replicated: u64,
     /// Answered calls that only one live member has, over all members.
     pub(crate) uncovered: u64,
+    /// Whether this member hears too few to act for the cluster.
+    pub(crate) in_minority: bool,
     /// Messages that left without a copy, over all members.
     pub(crate) degraded: u64,
 }
@@ -84,6 +86,17 @@ fn judge_members(evidence: &Evidence<'_>, find: &mut impl FnMut(Verdict, String)
         find(
             Verdict::Degraded,
             format!("{names}: missed a probe, may be down or overloaded"),
+        );
+    }
+    if evidence.in_minority {
+        let me = evidence.me;
+        find(
+            Verdict::Critical,
+            format!(
+                "{me} hears half of the cluster or less: calls of those missing wait until a phone \
+                 asks for them, and no call ends for time alone; mend the network, start the \
+                 missing members, or start others in their place"
+            ),
         );
     }
     if !evidence.unreachable.is_empty() {
@@ -402,6 +415,23 @@ mod tests {
             advice[0].starts_with("2 calls lie with one live"),
             "{advice:?}"
         );
+    }
+
+    /// Where nobody adopts, the operator learns it and what to do.
+    #[test]
+    fn a_minority_is_critical() {
+        let members = ["a", "b", "c"].map(|name| member(name, State::Alive));
+        let (verdict, advice) = judge(&Evidence {
+            me: "a",
+            clustered: true,
+            members: &members,
+            copies: 2,
+            in_minority: true,
+            ..Evidence::default()
+        });
+        assert_eq!(verdict, Verdict::Critical);
+        let begins = advice[0].starts_with("a hears half of the cluster or less");
+        assert!(begins && advice.len() == 1, "{advice:?}");
     }
 
     /// Several findings: the worst decides and comes first.

@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use bytes::Bytes;
 use callring_proto::base::ids::{Incarnation, MemberId, NodeId};
+use callring_proto::base::time::Instant;
 use callring_proto::cluster::membership::Identity;
 use callring_proto::cluster::view::{Metadata, Role};
 use chitchat::transport::{RecvOutcome, SendOutcome, Socket, Transport, UdpSocket};
@@ -22,6 +23,7 @@ use chitchat::{
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 use tokio::time::timeout;
 
+use super::clock::Clock;
 use super::quic::Fabric;
 
 const GOSSIP_INTERVAL: Duration = Duration::from_millis(200);
@@ -30,6 +32,10 @@ const DEAD_GRACE: Duration = Duration::from_mins(15);
 const DELETED_GRACE: Duration = Duration::from_mins(15);
 /// The private socket pair is within one process; a datagram that takes longer was dropped.
 const PAIR_TIMEOUT: Duration = Duration::from_millis(100);
+/// Most bytes of gossip sent in a second, and at once. Each exchange names every member, so without
+/// a bound a thousand members would spend 1.5 MB/s each on it; beyond it exchanges are left out and
+/// news takes longer. Below some 150 members it is never met.
+const BYTES_PER_SECOND: u64 = 256 * 1024;
 /// Written last, so that whoever sees it has seen the others.
 const COMPLETE: &str = "complete";
 /// Most SIP listeners read of a member.
@@ -192,6 +198,7 @@ impl Transport for FabricTransport {
         // From now on it takes datagrams of the codec only.
         near.connect(codec.local_addr()?).await?;
         let near_address = near.local_addr()?;
+        let clock = Clock::start();
         Ok(Box::new(FabricSocket {
             codec,
             near,
@@ -199,8 +206,44 @@ impl Transport for FabricTransport {
             inbound: self.inbound.clone().lock_owned().await,
             fabric: self.fabric.clone(),
             scratch: vec![0; usize::from(u16::MAX)],
+            allowance: Allowance::full(clock.now()),
+            clock,
             decoding: None,
         }))
+    }
+}
+
+/// What may still be sent: refilled by time, up to one second's worth.
+struct Allowance {
+    left: u64,
+    filled: Instant,
+}
+
+impl Allowance {
+    fn full(now: Instant) -> Self {
+        Self {
+            left: BYTES_PER_SECOND,
+            filled: now,
+        }
+    }
+
+    /// Whether a message of `size` bytes may go. One that is larger than all of it goes when
+    /// nothing else has gone for a second.
+    fn take(&mut self, size: usize, now: Instant) -> bool {
+        let millis = u64::try_from(now.since(self.filled).as_millis()).unwrap_or(u64::MAX);
+        let fresh = millis.saturating_mul(BYTES_PER_SECOND) / 1_000;
+        if fresh > 0 {
+            self.left = self.left.saturating_add(fresh).min(BYTES_PER_SECOND);
+            self.filled = now;
+        }
+        let size = u64::try_from(size)
+            .unwrap_or(u64::MAX)
+            .min(BYTES_PER_SECOND);
+        let granted = self.left >= size;
+        if granted {
+            self.left -= size;
+        }
+        granted
     }
 }
 
@@ -211,6 +254,8 @@ struct FabricSocket {
     inbound: OwnedMutexGuard<mpsc::Receiver<(SocketAddr, Bytes)>>,
     fabric: Arc<Fabric>,
     scratch: Vec<u8>,
+    clock: Clock,
+    allowance: Allowance,
     /// Whose message is in the pair; kept here because `recv` may be cancelled half-way.
     decoding: Option<SocketAddr>,
 }
@@ -231,6 +276,10 @@ impl Socket for FabricSocket {
         let received = timeout(PAIR_TIMEOUT, self.near.recv(&mut self.scratch)).await;
         if let Ok(length) = received {
             let length = length.context("private socket")?;
+            if !self.allowance.take(length, self.clock.now()) {
+                tracing::debug!(%to, length, "metadata left out: beyond its share");
+                return Ok(outcome);
+            }
             let message = Bytes::copy_from_slice(self.scratch.get(..length).unwrap_or_default());
             self.fabric.send_metadata(to, message).await;
         }
@@ -279,6 +328,26 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+
+    // Goal: however large the cluster, gossip stays within its share, and is never cut off whole.
+    // Method: messages of several sizes offered every millisecond for a minute.
+    #[test]
+    fn gossip_keeps_to_its_share() {
+        for size in [200, 60_000, 400_000] {
+            let mut now = Instant::START;
+            let mut allowance = Allowance::full(now);
+            let mut sent = 0;
+            for _ in 0..60_000 {
+                if allowance.take(size, now) {
+                    sent += size.min(256 * 1024);
+                }
+                now += Duration::from_millis(1);
+            }
+            let share = 256 * 1024;
+            let least = if size < 1_000 { 0 } else { share * 50 };
+            assert!((least..=share * 61).contains(&sent), "{size}: {sent}");
+        }
+    }
 
     fn through(
         meta: &Metadata,

@@ -91,6 +91,7 @@ impl World {
                 Wish::Signal(node, key) => self.signal(node, key),
                 Wish::Counted(key) => self.count(index, key),
                 Wish::OverBefore => self.must_be_over(index),
+                Wish::HungUpBefore(what) => self.must_have_hung_up(index, &what),
                 Wish::Blame(invariant, what) => {
                     let key = self.phones[index].key;
                     let what = format!("phone {index} {key:?}: {what}");
@@ -114,6 +115,18 @@ impl World {
         let highest = holdings.max_by_key(|one| (one.ballot, one.version));
         if !highest.is_some_and(|one| one.ended) {
             let what = format!("phone {index} {key:?}: BYE got 481");
+            let invariant = Invariant::AnsweredKept;
+            self.judge.blame_within(self.now, invariant, what);
+        }
+    }
+
+    /// A phone's request found no call: a node's own BYE must have left (RFC 3261 15.1.1: with it
+    /// the dialog is over there), whether the phone got it or not.
+    fn must_have_hung_up(&mut self, index: usize, what: &str) {
+        let key = self.phones[index].key;
+        let told = key.and_then(|key| self.judge.told.get(&key));
+        if !told.is_some_and(|told| told.asked.values().any(|asked| asked.bye)) {
+            let what = format!("phone {index} {key:?}: {what}");
             let invariant = Invariant::AnsweredKept;
             self.judge.blame_within(self.now, invariant, what);
         }

@@ -167,8 +167,8 @@ impl Phone {
             (Stage::Up, method) => {
                 if status == 481 {
                     let what = format!("{method} {} got 481", done.cseq);
-                    wishes.push(Wish::Blame(Invariant::AnsweredKept, what));
-                    self.stage = Stage::Unanswered;
+                    wishes.push(Wish::HungUpBefore(what));
+                    self.over(now);
                 } else if !ok {
                     self.refused += 1;
                 } else if *method == Method::Info {

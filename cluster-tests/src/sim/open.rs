@@ -6,18 +6,10 @@ pub(super) const NOTICES: bool = true;
 
 /// Copies that nobody lists go. Until then a node that was declared down while it lived keeps
 /// copies of calls that were adopted meanwhile, and a holder that was is nobody's heir.
-pub(super) const STRAYS_GO: bool = false;
-
-/// A caller is told an end (SIP.md S3.3) only of an owner that others find silent as well. Until
-/// then a holder that alone can't hear the owner of a ringing call tells its caller 500.
-pub(super) const VOUCHED: bool = false;
+pub(super) const STRAYS_GO: bool = true;
 
 /// In words, for whoever runs the simulator.
-pub(super) const WORDS: [(bool, &str); 3] = [
-    (
-        VOUCHED,
-        "ringing calls of a node that one other alone can't hear",
-    ),
+pub(super) const WORDS: [(bool, &str); 2] = [
     (NOTICES, "one To tag per INVITE when its node is drained"),
     (
         STRAYS_GO,

@@ -71,6 +71,8 @@ pub(super) enum Wish {
     Counted(CallId),
     /// A BYE got 481: so the call had better be over.
     OverBefore,
+    /// Another request did: so the node had better have sent its BYE, which was lost.
+    HungUpBefore(String),
     Blame(Invariant, String),
 }
 

@@ -306,13 +306,6 @@ impl Plan {
         open::NOTICES || !faults.any(|fault| matches!(fault, Fault::Drain { .. }))
     }
 
-    /// Whether a node may be silent to one other alone.
-    #[must_use]
-    pub fn cuts(&self) -> bool {
-        let mut faults = self.faults.iter().map(|(_, fault)| fault);
-        faults.any(|fault| matches!(fault, Fault::Cut { .. }))
-    }
-
     /// Whether nodes die.
     #[must_use]
     pub fn crashes(&self) -> bool {

@@ -124,7 +124,7 @@ pub fn run(plan: Plan) -> Outcome {
 /// Bytes of metadata gossip that a node sends a second: an estimate, from what chitchat's messages
 /// hold and how often `src/runtime/metadata.rs` has them sent. What members say seldom changes, so
 /// nearly all of it are digests: both ends of an exchange name every member, its life, its address
-/// and three counters.
+/// and three counters. Beyond its share nothing is sent.
 #[must_use]
 pub fn metadata_bytes_per_second(members: usize) -> f64 {
     const ROUNDS_PER_SECOND: f64 = 5.0;
@@ -132,9 +132,10 @@ pub fn metadata_bytes_per_second(members: usize) -> f64 {
     const NAME: usize = 2 + 8;
     const MEMBER: usize = NAME + 8 + 7 + 3 * 8;
     const REST: f64 = 40.0;
+    const SHARE: f64 = 256.0 * 1024.0;
     let digest = (2 + members * MEMBER) as f64;
     // As many exchanges are answered as begun: two digests, and a word to end it.
-    ROUNDS_PER_SECOND * PARTNERS * (2.0 * (digest + REST) + REST)
+    SHARE.min(ROUNDS_PER_SECOND * PARTNERS * (2.0 * (digest + REST) + REST))
 }
 
 /// Crashes some, and sees how soon it is known.

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use rand::RngExt as _;
+
 use super::engine::{Cluster, Wake};
 use super::entry::{Queue, Role};
 use crate::base::ids::{CallId, MemberId, NodeId};
@@ -18,6 +20,9 @@ const TURN: Duration = Duration::from_millis(10);
 /// How often orphans that nobody came for are looked at again: their heir may have died as well, or
 /// the majority may be back.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Up to so much later, by chance.
+const LOOK_AGAIN_SPREAD_MS: u64 = 200;
 
 /// Calls whose owner is gone.
 #[derive(Debug, Default)]
@@ -38,7 +43,8 @@ impl<H> Cluster<H> {
     // ---- majority -------------------------------------------------------------------------
 
     /// Looks whether the present view is one that everybody agrees on: all its members are heard,
-    /// and they are more than half of those before. Who left by itself is missed by nobody.
+    /// and they are more than half of those before, or of those and the newcomers. Who left by
+    /// itself is missed by nobody.
     pub(super) fn settle_view(&mut self) {
         let left = |node: &NodeId| {
             let info = self.view.node(*node);
@@ -54,7 +60,10 @@ impl<H> Cluster<H> {
         let live: BTreeSet<NodeId> = self.view.live().map(|info| info.id.node).collect();
         let heard = |member: MemberId| member == self.me || self.is_heard(member);
         let all_heard = self.view.live().all(|info| heard(info.id));
-        let enough = before.len() <= 2 || live.intersection(&before).count() * 2 > before.len();
+        let half = |of: usize, among: &BTreeSet<NodeId>| live.intersection(among).count() * 2 > of;
+        // Whoever starts members in the place of lost ones has decided which side is to go on.
+        let all: BTreeSet<NodeId> = before.union(&live).copied().collect();
+        let enough = before.len() <= 2 || half(before.len(), &before) || half(all.len(), &all);
         self.settled.0 = if all_heard && enough { live } else { before };
     }
 
@@ -69,10 +78,20 @@ impl<H> Cluster<H> {
     /// over, and then their timer is the one that counts.
     #[must_use]
     pub fn holds_majority(&self, key: CallId) -> bool {
+        self.is_majority(|member| !self.is_absent(member, key))
+    }
+
+    /// Whether too few can be heard to act for the cluster, whichever call it is about.
+    #[must_use]
+    pub fn is_in_minority(&self) -> bool {
+        !self.is_majority(|member| self.is_heard(member))
+    }
+
+    fn is_majority(&self, hears: impl Fn(MemberId) -> bool) -> bool {
         let total = self.settled.0.len();
         let present = self.settled.0.iter().filter(|node| {
             let info = self.view.node(**node);
-            info.is_some_and(|info| info.id == self.me || !self.is_absent(info.id, key))
+            info.is_some_and(|info| info.id == self.me || hears(info.id))
         });
         let present = present.count();
         present * 2 > total || (total <= 2 && present * 2 >= total)
@@ -82,18 +101,24 @@ impl<H> Cluster<H> {
 
     /// Somebody is gone: looks for what it owned.
     pub(super) fn look_for_orphans(&mut self, now: Instant) {
-        let orphans = self.entries.iter().filter(|(_, entry)| match &entry.role {
+        let round = self.keys_where(|_, entry| match &entry.role {
             Role::Copy(copy) => self.view.is_gone(copy.record.ballot.owner),
             _ => false,
         });
-        let mut round: Vec<CallId> = orphans.map(|(key, _)| *key).collect();
         if round.is_empty() {
             self.adoption.passed.clear();
             return;
         }
-        round.sort_unstable();
         self.adoption.round = round.into();
         self.arm_adoption(now);
+    }
+
+    /// A copy came of what `owner` had: it may have been under way while membership gave `owner`
+    /// up.
+    pub(super) fn note_orphan(&mut self, owner: MemberId, now: Instant) {
+        if self.view.is_gone(owner) {
+            self.arm_adoption(now + LOOK_AGAIN);
+        }
     }
 
     fn arm_adoption(&mut self, at: Instant) {
@@ -121,7 +146,10 @@ impl<H> Cluster<H> {
             }
         }
         let pause = if self.adoption.round.is_empty() {
-            LOOK_AGAIN
+            // Two that both take themselves for the heir refuse each other; not at the same moment
+            // again.
+            let spread = self.rng.random_range(0..=LOOK_AGAIN_SPREAD_MS);
+            LOOK_AGAIN + Duration::from_millis(spread)
         } else {
             TURN
         };

@@ -14,10 +14,11 @@ use smallvec::SmallVec;
 use super::effect::Effect;
 use super::engine::{Cluster, Wake};
 use super::liveness::Peer;
-use super::place::{KeptRequests, places};
+use super::place::KeptRequests;
 use super::policy::MergedPolicy;
 use super::register::Register;
 use super::seek::Seeks;
+use super::vouch::Absence;
 use crate::base::ids::{CallId, MemberId};
 use crate::base::map::{KeyedState, Map};
 use crate::base::time::{Duration, Instant};
@@ -68,8 +69,8 @@ pub(super) struct Births {
     urgent: bool,
     pub(super) seeks: Seeks,
     pub(super) kept: KeptRequests,
-    /// Owners of notices that are absent, and since when.
-    pub(super) absent: BTreeMap<Peer, Instant>,
+    /// Owners of notices that are absent.
+    pub(super) absent: BTreeMap<Peer, Absence>,
     /// The protocol version of each link.
     pub(super) wires: BTreeMap<MemberId, u8>,
     /// When it is looked after next.
@@ -308,15 +309,12 @@ impl<H> Cluster<H> {
         self.start_ticking(now);
     }
 
-    /// A new view: where positions lie with other members than before, new holders get the notices
-    /// of what is not over.
+    /// Positions lie with other members than before: new holders get the notices of what is not
+    /// over.
     pub(super) fn births_in_view(&mut self, now: Instant) {
         let view = &self.view;
         let gone = |member: &MemberId| view.is_gone(*member);
         self.births.wires.retain(|member, _| !gone(member));
-        if places(&self.view) == places(&self.previous) {
-            return;
-        }
         let keys: Vec<CallId> = self.births.own.keys().copied().collect();
         for key in keys {
             let holders = self.view.holders(key.position, self.policy.copies);
@@ -422,6 +420,8 @@ impl<H> Cluster<H> {
             Frame::Seek(seek) => self.on_seek(from, &seek),
             Frame::Sought(sought) => self.on_sought(from.member, &sought, now),
             Frame::Submit(submit) => self.effect(Effect::Submitted(submit)),
+            Frame::Vouch(vouch) => self.on_vouch(from, vouch, now),
+            Frame::Vouched(vouched) => self.on_vouched(from.member, vouched, now),
             other => debug_assert!(false, "not about births: {other:?}"),
         }
     }

@@ -440,7 +440,12 @@ impl<H> Cluster<H> {
         let (mark, listed) = (owned.record.rank(), owned.record.lists(from));
         let settled = owned.stage == Stage::Active && owned.record.old.is_empty();
         if ballot > owned.record.ballot {
-            owned.contested = Some((ballot, until));
+            // Whoever claims again and again does not put it off.
+            let (highest, until) = match owned.contested {
+                Some((before, until)) => (before.max(ballot), until),
+                None => (ballot, until),
+            };
+            owned.contested = Some((highest, until));
             self.wake_at(until, Wake::Key(key));
         }
         if settled && !listed {

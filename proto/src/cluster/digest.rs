@@ -137,7 +137,8 @@ impl<H> Cluster<H> {
             let Role::Copy(copy) = &entry.role else {
                 continue;
             };
-            let theirs = copy.record.ballot.owner == peer.member;
+            // An earlier life's too: it may have gone on under a new name.
+            let theirs = copy.record.ballot.owner.node == peer.member.node;
             if theirs && range_of(*key) == digest.range && self.peer(peer.member, *key) == peer {
                 sum.add(&copy.record);
                 marks.push(Mark {
@@ -172,21 +173,16 @@ impl<H> Cluster<H> {
             Some(mark) => *mark < record.rank(),
             None => whole,
         };
-        let lacking = self
-            .entries
-            .iter()
-            .filter(|(key, entry)| match &entry.role {
-                Role::Owned(owned) => {
-                    range_of(**key) == gaps.range
-                        && owned.record.lists(peer.member)
-                        && self.peer(peer.member, **key) == peer
-                        && owned.acked(peer.member) == Some(owned.record.version)
-                        && lacks(&owned.record)
-                }
-                _ => false,
-            });
-        let mut lacking: Vec<CallId> = lacking.map(|(key, _)| *key).collect();
-        lacking.sort_unstable();
+        let lacking = self.keys_where(|key, entry| match &entry.role {
+            Role::Owned(owned) => {
+                range_of(key) == gaps.range
+                    && owned.record.lists(peer.member)
+                    && self.peer(peer.member, key) == peer
+                    && owned.acked(peer.member) == Some(owned.record.version)
+                    && lacks(&owned.record)
+            }
+            _ => false,
+        });
         for key in lacking {
             self.stats.gaps += 1;
             tracing::warn!(?key, member = ?peer.member, "a copy was not where it should be");

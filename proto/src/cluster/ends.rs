@@ -7,14 +7,13 @@ use super::effect::Effect;
 use super::engine::Cluster;
 use super::entry::Brought;
 use super::liveness::Peer;
+use super::vouch::{ABSENT, Absence};
 use crate::base::flow::{Flow, Transport};
 use crate::base::ids::{CallId, MemberId, NodeId};
 use crate::base::limits::T1_X64;
 use crate::base::time::{Duration, Instant};
 use crate::wire::{Frame, Message, Outcome, Settled};
 
-/// How long an owner has to be absent in a row, unless membership says that it is gone.
-const ABSENT: Duration = Duration::from_secs(2);
 /// By how much each holder lets the one before it go first.
 const RANK: Duration = Duration::from_secs(1);
 /// A record is looked for again after this long.
@@ -58,17 +57,19 @@ impl<H> Cluster<H> {
                 self.births.absent.remove(&owner);
                 continue;
             }
-            let since = *self.births.absent.entry(owner).or_insert(now);
+            let absence = self.births.absent.entry(owner);
+            let since = absence.or_insert_with(|| Absence::new(now)).since;
             let absent = now.since(since);
-            let due = if gone { absent + ABSENT } else { absent };
-            if due >= ABSENT {
-                self.look_after(owner, due - ABSENT, gone && absent >= T1_X64, now);
+            let key = self.births.register.key_of(owner);
+            if key.is_some_and(|key| self.is_surely_absent(owner, key, now)) {
+                let late = if gone { absent } else { absent - ABSENT };
+                self.look_after(owner, late, gone && absent >= T1_X64, now);
             }
         }
     }
 
     /// By membership's word, or membership has forgotten it.
-    fn is_gone_for_good(&self, owner: Peer) -> bool {
+    pub(super) fn is_gone_for_good(&self, owner: Peer) -> bool {
         let lane = self.lanes.get(&owner);
         let linked = lane.is_some_and(|lane| lane.session().is_some());
         let forgotten = self.view.node(owner.member.node).is_none() && !linked;
@@ -144,14 +145,20 @@ impl<H> Cluster<H> {
         let holders = view.holders(key.position, copies);
         let present = |one: &MemberId| *one != me && self.is_present(*one, key);
         let others: Holders = holders.into_iter().filter(present).collect();
-        let Some(notice) = self.births.register.by_key_mut(key) else {
+        let Some(notice) = self.births.register.by_key(key) else {
             return;
         };
-        // It may have been settled while we looked.
+        // It may have been settled while we looked, or its owner heard again.
+        let owner = notice.owner;
         if notice.outcome.is_some() || notice.ended.is_some() {
             return;
         }
-        notice.ended = Some((now, 0));
+        if !self.is_surely_absent(owner, key, now) {
+            return;
+        }
+        if let Some(notice) = self.births.register.by_key_mut(key) {
+            notice.ended = Some((now, 0));
+        }
         self.stats.births_ended += 1;
         self.send_end(key, now);
         for member in others {

@@ -13,6 +13,7 @@ use super::entry::{Entry, Role};
 use super::lane::{Applied, Lane};
 use super::liveness::{Liveness, Peer};
 use super::lookup::{Bucket, Lookup};
+use super::place::places;
 use super::policy::Replication;
 use super::replica::PendingClaim;
 use super::sabotage::Sabotage;
@@ -50,6 +51,8 @@ pub(super) enum Wake {
     Digest,
     /// Go on moving copies to where the ring wants them.
     Rebalance,
+    /// Some calls are offered to members that own few.
+    Balance,
     /// Look after births and what belongs to them.
     Births,
 }
@@ -78,6 +81,7 @@ pub struct Cluster<H> {
     pub(super) adoption: super::adopt::Adoption,
     pub(super) settled: super::adopt::Settled,
     pub(super) rebalancing: super::rebalance::Rebalancing,
+    pub(super) balancing: super::balance::Balancing,
     pub(super) digests: super::digest::Round,
     pub(super) negative: BTreeMap<CallId, Instant>,
     /// When membership last declared us down while we lived: copies from before may be stale.
@@ -120,6 +124,7 @@ impl<H> Cluster<H> {
             adoption: super::adopt::Adoption::default(),
             settled: super::adopt::Settled::default(),
             rebalancing: super::rebalance::Rebalancing::default(),
+            balancing: super::balance::Balancing::default(),
             digests: super::digest::Round::default(),
             negative: BTreeMap::new(),
             renamed_at: None,
@@ -170,7 +175,7 @@ impl<H> Cluster<H> {
         self.watch.entry(peer).or_default().insert(key);
     }
 
-    fn ping(&mut self, peer: Peer, now: Instant) -> Instant {
+    pub(super) fn ping(&mut self, peer: Peer, now: Instant) -> Instant {
         let (stamp, send) = self.liveness.ask(peer, now);
         if send {
             let lane = self.lanes.entry(peer).or_default();
@@ -241,16 +246,19 @@ impl<H> Cluster<H> {
             self.lanes.retain(|peer, _| peer.member != member);
             self.applied.retain(|peer, _| peer.member != member);
             self.liveness.forget(member);
-            self.releases.forget(member);
+            self.releases.forget(member, self.life_of(member));
             self.shards.remove(&member);
             self.rouse_member(member, now);
         }
-        self.births_in_view(now);
-        self.start_sweep(now);
         self.settle_view();
         self.note_draining(now);
-        self.look_for_orphans(now);
-        self.plan_rebalance(now);
+        // Most views only tell somebody's load: they move nothing and must cost nothing.
+        if places(&self.view) != places(&self.previous) {
+            self.births_in_view(now);
+            self.start_sweep(now);
+            self.look_for_orphans(now);
+            self.plan_rebalance(now);
+        }
     }
 
     /// A link to `member` stands.
@@ -272,6 +280,9 @@ impl<H> Cluster<H> {
         }
         self.resend_present_state(member);
         self.compare_soon(now);
+        // The view may have had it for long: now it can hold copies.
+        self.start_sweep(now);
+        self.plan_rebalance(now);
         if self.wakes.iter().all(|(_, wake)| *wake != Wake::Pings) {
             self.wake_at(now, Wake::Pings);
         }
@@ -396,6 +407,7 @@ impl<H> Cluster<H> {
                 Wake::HandOver => self.hand_over_some(now),
                 Wake::Adopt => self.adopt_some(now),
                 Wake::Rebalance => self.rebalance_some(now),
+                Wake::Balance => self.balance_some(now),
                 Wake::Digest => self.send_digests(now),
                 Wake::Births => self.tick_births(now),
             }

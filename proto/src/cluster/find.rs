@@ -8,7 +8,7 @@ use super::entry::{Brought, Queue, Role, Stage};
 use super::lookup::{Lookup, Relayed, Step};
 use crate::base::ids::{Ballot, CallId, MemberId};
 use crate::base::time::{Duration, Instant};
-use crate::wire::{Frame, Members, Message, NotOwner, Relay, SignalAnswer, TakeOver};
+use crate::wire::{Frame, Message, NotOwner, Relay, SignalAnswer, TakeOver};
 
 /// A relay that has passed this many members is dropped: somebody's records are in motion.
 const HOPS_MAX: u8 = 3;
@@ -151,26 +151,23 @@ impl<H> Cluster<H> {
 
     /// Looks again at what waits for the owner of `key`.
     pub(super) fn advance_lookup(&mut self, key: CallId, now: Instant) {
+        if !self.lookups.contains_key(&key) {
+            return;
+        }
+        let known = match self.entries.get(&key).map(|entry| &entry.role) {
+            Some(Role::Owned(_) | Role::Claiming(_)) => {
+                let lookup = self.lookups.remove(&key);
+                let queue = lookup.map(|mut lookup| lookup.queue.take());
+                return self.bring_all(key, queue.unwrap_or_default(), now);
+            }
+            Some(Role::Copy(copy)) => Some((copy.record.ballot, self.members_of(key))),
+            Some(Role::None) | None => None,
+        };
         let Some(lookup) = self.lookups.get_mut(&key) else {
             return;
         };
-        match self.entries.get_mut(&key).map(|entry| &mut entry.role) {
-            Some(Role::Owned(_) | Role::Claiming(_)) => {
-                let queue = lookup.queue.take();
-                self.lookups.remove(&key);
-                self.bring_all(key, queue, now);
-                return;
-            }
-            Some(Role::Copy(copy)) => {
-                let (me, renamed) = (self.me, self.renamed_at.is_some());
-                let living = |member: MemberId| {
-                    let ours = renamed && member.node == me.node;
-                    if ours { me } else { member }
-                };
-                let members: Members = copy.record.listed().map(living).collect();
-                lookup.learn(copy.record.ballot, Some(&members));
-            }
-            Some(Role::None) | None => {}
+        if let Some((ballot, members)) = known {
+            lookup.learn(ballot, Some(&members));
         }
         if lookup.queue.is_empty() {
             let until = lookup.used + ROUTE_KEEP;

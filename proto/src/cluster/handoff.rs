@@ -34,12 +34,6 @@ pub(super) struct Draining {
 }
 
 impl<H> Cluster<H> {
-    /// Whether this member hands its calls over and takes no new ones.
-    #[must_use]
-    pub fn is_draining(&self) -> bool {
-        self.draining.on
-    }
-
     /// The view may say something else of ourselves than before.
     pub(super) fn note_draining(&mut self, now: Instant) {
         let own = self.view.member(self.me);
@@ -70,12 +64,10 @@ impl<H> Cluster<H> {
             return;
         }
         if self.draining.round.is_empty() {
-            let owned = self.entries.iter().filter(|(_, entry)| match &entry.role {
+            let round = self.keys_where(|_, entry| match &entry.role {
                 Role::Owned(owned) => !owned.record.has_ended(),
                 _ => false,
             });
-            let mut round: Vec<CallId> = owned.map(|(key, _)| *key).collect();
-            round.sort_unstable();
             self.draining.round = round.into();
         }
         for _ in 0..OFFERS_PER_TURN {
@@ -94,17 +86,16 @@ impl<H> Cluster<H> {
     }
 
     /// Asks the heir to claim the call, if there is one that could and the call is at rest.
-    pub(super) fn invite_heir(&mut self, key: CallId, now: Instant) -> bool {
+    fn invite_heir(&mut self, key: CallId, now: Instant) {
         let Some(owned) = self.owned(key) else {
-            return false;
+            return;
         };
         if owned.stage == Stage::Early {
             // Only what has a record can be claimed; next time it has one.
-            self.effect(Effect::Expose { key });
-            return false;
+            return self.effect(Effect::Expose { key });
         }
         if !is_at_rest(owned) {
-            return false;
+            return;
         }
         let takes_calls = |member: MemberId| {
             let info = self.view.member(member);
@@ -113,18 +104,15 @@ impl<H> Cluster<H> {
         let mut members = owned.record.members.iter().copied();
         match members.find(|member| takes_calls(*member)) {
             Some(heir) => self.invite(key, heir, now),
-            None => {
-                // Those that hold copies are on their way out as well: first others must hold some.
-                self.rebalance(key, now);
-                false
-            }
+            // Those that hold copies are on their way out as well: first others must hold some.
+            None => self.rebalance(key, now),
         }
     }
 
     /// Rule 16: asks `heir` to claim the call.
-    pub(super) fn invite(&mut self, key: CallId, heir: MemberId, now: Instant) -> bool {
+    pub(super) fn invite(&mut self, key: CallId, heir: MemberId, now: Instant) {
         let Some(owned) = self.owned_mut(key) else {
-            return false;
+            return;
         };
         owned.invited = Some((heir, now));
         let invite = Invite {
@@ -134,7 +122,6 @@ impl<H> Cluster<H> {
         };
         self.stats.invited += 1;
         self.send(heir, key, Frame::Invite(invite));
-        true
     }
 
     /// The owner asks us to claim its call. Only a copy of its present ballot can.

@@ -200,6 +200,16 @@ impl<H> Cluster<H> {
         self.is_absent(record.ballot.owner, key) && heir == Some(self.me)
     }
 
+    /// The calls whose entry is as `wanted`, in the order of their keys: what is done to them is
+    /// the same in every run.
+    pub(super) fn keys_where(&self, wanted: impl Fn(CallId, &Entry<H>) -> bool) -> Vec<CallId> {
+        let entries = self.entries.iter();
+        let wanted = entries.filter(|(key, entry)| wanted(**key, entry));
+        let mut keys: Vec<CallId> = wanted.map(|(key, _)| *key).collect();
+        keys.sort_unstable();
+        keys
+    }
+
     /// Members with a silent shard.
     #[must_use]
     pub fn silent_members(&self) -> Vec<MemberId> {

@@ -5,6 +5,7 @@
 
 mod adopt;
 mod ask;
+mod balance;
 mod batch;
 mod births;
 mod claim;
@@ -39,6 +40,7 @@ pub mod stats;
 #[cfg(test)]
 mod tests;
 pub mod view;
+mod vouch;
 
 pub use engine::Cluster;
 pub use look::{Gauges, Holding, Kept};

@@ -137,6 +137,16 @@ impl<H> Cluster<H> {
         chosen.map(|info| info.id)
     }
 
+    /// Whether this member, which drains, serves what it can't place: others take calls, and none
+    /// of them can be given this one (in version 1 there is no word for it).
+    #[must_use]
+    pub fn must_serve(&self) -> bool {
+        let own = self.view.member(self.me);
+        let drains = own.is_some_and(|info| info.meta.role == Role::Member);
+        let mut others = self.view.live().filter(|info| info.id != self.me);
+        drains && others.any(MemberInfo::takes_calls)
+    }
+
     /// Gives a request to a member that is to serve it, and keeps it.
     pub fn submit(
         &mut self,

@@ -29,6 +29,7 @@ impl<H> Cluster<H> {
     /// The view has changed: what is owned here will be looked at when it has stood for a while.
     pub(super) fn plan_rebalance(&mut self, now: Instant) {
         self.rebalancing.round.clear();
+        self.drop_balance();
         self.rebalancing.from = Some(now + SETTLE);
         self.arm_rebalance(now + SETTLE);
     }
@@ -48,17 +49,15 @@ impl<H> Cluster<H> {
                 return self.arm_rebalance(from);
             }
             self.rebalancing.from = None;
-            let owned = self.entries.iter().filter(|(_, entry)| match &entry.role {
+            let round = self.keys_where(|_, entry| match &entry.role {
                 Role::Owned(owned) => owned.stage == Stage::Active,
                 _ => false,
             });
-            let mut round: Vec<CallId> = owned.map(|(key, _)| *key).collect();
-            round.sort_unstable();
             self.rebalancing.round = round.into();
         }
         for _ in 0..CALLS_PER_TURN {
             let Some(key) = self.rebalancing.round.pop_front() else {
-                return;
+                return self.plan_balance(now);
             };
             self.rebalance(key, now);
         }

@@ -68,6 +68,10 @@ impl Register {
         self.notices.get(&transaction)
     }
 
+    pub(super) fn by_key(&self, key: CallId) -> Option<&Notice> {
+        self.notices.get(self.keys.get(&key)?)
+    }
+
     pub(super) fn by_key_mut(&mut self, key: CallId) -> Option<&mut Notice> {
         let transaction = self.keys.get(&key)?;
         self.notices.get_mut(transaction)
@@ -154,6 +158,12 @@ impl Register {
     /// The transactions of an owner's notices.
     pub(super) fn of(&self, owner: Peer) -> impl Iterator<Item = u128> + '_ {
         self.owners.get(&owner).into_iter().flatten().copied()
+    }
+
+    /// One of an owner's calls.
+    pub(super) fn key_of(&self, owner: Peer) -> Option<CallId> {
+        let transaction = self.of(owner).next()?;
+        Some(self.notices.get(&transaction)?.key)
     }
 
     /// Who gave birth to a call.

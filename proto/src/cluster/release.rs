@@ -13,7 +13,7 @@ use super::sabotage::Break;
 use crate::base::ids::{Ballot, CallId, MemberId, Version};
 use crate::base::limits::T1_X64;
 use crate::base::time::Instant;
-use crate::wire::{Frame, Members, Release};
+use crate::wire::{Frame, Members, Record, Release};
 
 /// The version that a purged end is released up to: nothing of its ballot comes after it, and
 /// whoever meets the mark knows that the call is over.
@@ -42,9 +42,18 @@ impl Releases {
         self.0.len()
     }
 
-    /// A member is gone, and its copies with it.
-    pub(super) fn forget(&mut self, member: MemberId) {
-        self.0.retain(|peer, _| peer.member != member);
+    /// A member is gone, and its copies with it, unless it lives on under a new name.
+    pub(super) fn forget(&mut self, member: MemberId, later: Option<MemberId>) {
+        let of_member = |peer: &Peer| peer.member == member;
+        let gone: Vec<Peer> = self.0.keys().copied().filter(of_member).collect();
+        for peer in gone {
+            let due = self.0.remove(&peer).unwrap_or_default();
+            let Some(member) = later else { continue };
+            let known = self.0.entry(Peer { member, ..peer }).or_default();
+            for (key, due) in due {
+                known.entry(key).or_insert(Due { said: None, ..due });
+            }
+        }
     }
 
     /// Everything said in this session before `echo` has been heard.
@@ -71,9 +80,9 @@ impl<H> Cluster<H> {
         (ballot, version): (Ballot, Version),
         now: Instant,
     ) {
-        if member == self.me || self.view.is_gone(member) {
+        let Some(member) = self.life_of(member).filter(|member| *member != self.me) else {
             return;
-        }
+        };
         let peer = self.peer(member, key);
         let due = Due {
             ballot,
@@ -82,6 +91,27 @@ impl<H> Cluster<H> {
         };
         self.releases.0.entry(peer).or_default().insert(key, due);
         self.say_releases(peer, now);
+    }
+
+    /// The member, or the life that its node goes on in: that one may have kept what the former
+    /// had.
+    pub(super) fn life_of(&self, member: MemberId) -> Option<MemberId> {
+        if !self.view.is_gone(member) {
+            return Some(member);
+        }
+        let known = self.view.node(member.node)?;
+        (known.state.is_live() && known.id != member).then_some(known.id)
+    }
+
+    /// What we owned goes on above us, by somebody who had not heard of all that we listed: they
+    /// hold copies that nobody else knows of.
+    pub(super) fn release_followers(&mut self, former: &Record, now: Instant) {
+        if former.ballot.owner.node != self.me.node {
+            return;
+        }
+        for member in former.listed() {
+            self.release_copy(member, former.key, former.rank(), now);
+        }
     }
 
     /// Says what has not been said in the present session.

@@ -3,7 +3,7 @@
 
 use super::engine::Cluster;
 use super::entry::{Queue, Role};
-use crate::base::ids::{CallId, MemberId};
+use crate::base::ids::MemberId;
 use crate::base::time::Instant;
 
 impl<H> Cluster<H> {
@@ -17,12 +17,8 @@ impl<H> Cluster<H> {
     /// Membership declared us down while we lived: what we owned is claimed anew under the new
     /// life.
     pub fn on_renamed(&mut self, me: MemberId, now: Instant) {
-        let owned: Vec<CallId> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| matches!(entry.role, Role::Owned(_) | Role::Claiming(_)))
-            .map(|(key, _)| *key)
-            .collect();
+        let runs = |role: &Role<H>| matches!(role, Role::Owned(_) | Role::Claiming(_));
+        let owned = self.keys_where(|_, entry| runs(&entry.role));
         self.me = me;
         self.renamed_at = Some(now);
         for key in owned {

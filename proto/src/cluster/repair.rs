@@ -111,11 +111,11 @@ impl<H> Cluster<H> {
         if self.sweep.is_none() {
             self.wake_at(now + SWEEP_EVERY, Wake::Sweep);
         }
-        let unwell = self.entries.iter().filter(|(_, entry)| match &entry.role {
+        let unwell = self.keys_where(|_, entry| match &entry.role {
             Role::Owned(owned) => self.lacks_copies(owned),
             _ => false,
         });
-        self.sweep = Some(unwell.map(|(key, _)| *key).collect());
+        self.sweep = Some(unwell.into());
     }
 
     /// Whether the call has fewer present copies than asked for, or one that is not present.

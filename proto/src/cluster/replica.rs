@@ -137,8 +137,16 @@ impl<H> Cluster<H> {
         let ended = entry.record().map(|held| held.end);
         let (ballot, goes_on) = (record.ballot, !record.has_ended());
         entry.promised = entry.promised.max(record.ballot);
-        entry.role = Role::Copy(Copy { record, at: now });
+        let handed = entry.handed_to == Some(ballot.owner);
+        let before = std::mem::replace(&mut entry.role, Role::Copy(Copy { record, at: now }));
         entry.since = now;
+        self.note_orphan(ballot.owner, now);
+        if let Role::Copy(former) = before
+            && !handed
+            && former.record.ballot < ballot
+        {
+            self.release_followers(&former.record, now);
+        }
         if let Some(ended) = ended.filter(|_| goes_on) {
             self.say_ended(key, ended, ballot);
         }
@@ -173,7 +181,9 @@ impl<H> Cluster<H> {
     /// Rule 18: positional; a copy above the mark stays.
     pub(super) fn on_release(&mut self, peer: Peer, release: Release, now: Instant) {
         let key = release.key;
-        if peer.member != release.ballot.owner {
+        // A later life of the owner knows what became of its calls.
+        let (owner, from) = (release.ballot.owner, peer.member);
+        if from.node != owner.node || from.incarnation < owner.incarnation {
             return;
         }
         // Whoever releases at a higher ballot owns the call: rule 8.
@@ -195,12 +205,22 @@ impl<H> Cluster<H> {
         entry.promised = entry.promised.max(release.ballot);
         entry.released = Some(entry.released.map_or(mark, |known| known.max(mark)));
         let at_or_below = |record: &Record| record.rank() <= mark;
-        if matches!(&entry.role, Role::Copy(copy) if at_or_below(&copy.record)) {
-            // A replica that left keeps only the mark and its promise, and those not for ever.
-            entry.role = Role::None;
-            entry.since = now;
-            self.had.insert(key, mark);
-            self.wake_at(now + crate::base::limits::T1_X64, Wake::Key(key));
+        let role = std::mem::replace(&mut entry.role, Role::None);
+        let Role::Copy(copy) = role else {
+            entry.role = role;
+            return;
+        };
+        if !at_or_below(&copy.record) {
+            entry.role = Role::Copy(copy);
+            return;
+        }
+        // A replica that left keeps only the mark and its promise, and those not for ever.
+        entry.since = now;
+        let handed = entry.handed_to == Some(release.ballot.owner);
+        self.had.insert(key, mark);
+        self.wake_at(now + crate::base::limits::T1_X64, Wake::Key(key));
+        if !handed && copy.record.ballot < release.ballot {
+            self.release_followers(&copy.record, now);
         }
     }
 

@@ -46,6 +46,7 @@ impl Shard {
             under_replicated: gauges.under_replicated,
             in_setup: gauges.in_setup,
             uncovered: gauges.uncovered,
+            in_minority: u64::from(self.cluster.is_in_minority()),
             held: gauges.held,
             transactions: self
                 .calls

@@ -15,7 +15,7 @@ use crate::sip::message::Message;
 use crate::sip::method::Method;
 use crate::sip::orphan::farewell;
 use crate::sip::transaction::key::{Rfc2543Fields, TransactionKey};
-use crate::wire;
+use crate::wire::{self, Submit};
 
 impl Shard {
     pub(super) fn on_effect(&mut self, effect: Effect<Outgoing>, now: Instant) {
@@ -44,8 +44,10 @@ impl Shard {
             Effect::Expose { key } => self.expose(key, now),
             Effect::End { key, end } => self.on_end(key, &end),
             Effect::Nowhere { message } => self.on_nowhere(message),
-            Effect::Submitted(submit) => self.on_submitted(submit, now),
-            Effect::Again { flow, bytes } => self.on_again(flow, bytes, now),
+            Effect::Submitted(Submit { hops, flow, bytes }) => {
+                self.on_brought(flow, bytes, hops.saturating_add(1), now);
+            }
+            Effect::Again { flow, bytes } => self.on_brought(flow, bytes, 0, now),
             Effect::Egress(egress) => {
                 // The owner counted it; here it only leaves.
                 self.note_answer(&egress.bytes);

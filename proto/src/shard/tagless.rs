@@ -111,25 +111,29 @@ impl Shard {
         instead: Option<CallId>,
         now: Instant,
     ) {
-        if self.takes_calls() {
-            let newborn = Newborn {
-                transaction,
-                flow: came.flow,
-                invite: came.request,
-                instead,
-            };
-            return self.on_invite(newborn, now);
-        }
         let hash = self.transaction_hash(&transaction);
-        let before = self.cluster.submitted_to(hash, position);
-        let chosen = before.or_else(|| self.cluster.place(position));
-        match chosen.filter(|_| came.hops < HOPS_MAX) {
+        let chosen = if self.takes_calls() || came.hops >= HOPS_MAX {
+            None
+        } else {
+            let before = self.cluster.submitted_to(hash, position);
+            before.or_else(|| self.cluster.place(position))
+        };
+        match chosen {
             Some(member) => {
                 let Came {
                     flow, bytes, hops, ..
                 } = came;
                 let submit = Submit { hops, flow, bytes };
                 self.cluster.submit(hash, position, member, submit, now);
+            }
+            None if self.takes_calls() || self.cluster.must_serve() => {
+                let newborn = Newborn {
+                    transaction,
+                    flow: came.flow,
+                    invite: came.request,
+                    instead,
+                };
+                self.on_invite(newborn, now);
             }
             None => {
                 self.counts.rejected.count("nobody_serves");
@@ -146,9 +150,10 @@ impl Shard {
         me.is_none_or(MemberInfo::takes_calls)
     }
 
-    /// Another member chose this one to serve a request.
-    pub(super) fn on_submitted(&mut self, submit: Submit, now: Instant) {
-        let Submit { hops, flow, bytes } = submit;
+    /// A request comes another time: from the member that chose this one to serve it (`hops` says
+    /// how often that happened before), or because whoever was to serve it has fallen silent
+    /// (SIP.md S3.6; no hops).
+    pub(super) fn on_brought(&mut self, flow: Flow, bytes: Bytes, hops: u8, now: Instant) {
         let Ok(request) = Message::parse(bytes.clone()) else {
             return;
         };
@@ -156,21 +161,7 @@ impl Shard {
             flow,
             bytes,
             request,
-            hops: hops.saturating_add(1),
-        };
-        self.on_tagless(came, now);
-    }
-
-    /// SIP.md S3.6: whoever was to serve a request has fallen silent.
-    pub(super) fn on_again(&mut self, flow: Flow, bytes: Bytes, now: Instant) {
-        let Ok(request) = Message::parse(bytes.clone()) else {
-            return;
-        };
-        let came = Came {
-            flow,
-            bytes,
-            request,
-            hops: 0,
+            hops,
         };
         self.on_tagless(came, now);
     }

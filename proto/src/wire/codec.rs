@@ -189,6 +189,8 @@ kinds! {
     51 => Seek since 2;
     52 => Sought since 2;
     53 => Submit since 2;
+    54 => Vouch since 2;
+    55 => Vouched since 2;
 }
 
 /// Reads one whole frame of at most protocol version `version_max`.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::record::{Members, Record};
 use super::relay::{Egress, NotOwner, Relay, SignalAnswer};
-use super::setup::{Births, Seek, Settled, Sought, Submit, Verdicts};
+use super::setup::{Births, Seek, Settled, Sought, Submit, Verdicts, Vouch, Vouched};
 use crate::base::ids::{Ballot, CallId, Version};
 
 /// Everything one member's shard can say to another's.
@@ -62,6 +62,10 @@ pub enum Frame {
     Sought(Sought),
     /// You were chosen to serve this.
     Submit(Submit),
+    /// Do you hear this member?
+    Vouch(Vouch),
+    /// Whether I do.
+    Vouched(Vouched),
 }
 
 /// Records on a lane, in order. Positions are `first`, `first + 1`, ...

@@ -23,7 +23,8 @@ pub use hello::{Greeting, HELLO_BYTES_MAX, HELLO_HEAD_BYTES, Hello, HelloRefusal
 pub use record::{Ending, Lease, Members, Record};
 pub use relay::{Egress, Message, NotOwner, Relay, SignalAnswer};
 pub use setup::{
-    Birth, Births, Judgement, Outcome, Seek, Settled, Sought, Submit, Verdict, Verdicts,
+    Birth, Births, Judgement, Outcome, Seek, Settled, Sought, Submit, Verdict, Verdicts, Vouch,
+    Vouched,
 };
 
 /// The highest protocol version this build reads and writes. To a member that speaks only an

@@ -1,6 +1,7 @@
 //! What members tell each other of INVITEs before any tag of ours is known (SIP.md S3): birth
 //! notices and what became of them, questions for a transaction, requests for a call that is yet to
-//! be born. All of it since protocol version 2. Hashes and bytes are opaque here.
+//! be born, and for a word on an owner that is silent. All of it since protocol version 2. Hashes
+//! and bytes are opaque here.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -113,4 +114,24 @@ pub struct Submit {
     pub flow: Flow,
     /// The raw bytes.
     pub bytes: Bytes,
+}
+
+/// Do you find this shard of a member silent, as I do? (S3.3)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vouch {
+    /// The member.
+    pub member: MemberId,
+    /// Its shard.
+    pub shard: u16,
+}
+
+/// Answer to [`Vouch`], on evidence of the sender's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vouched {
+    /// The question's.
+    pub member: MemberId,
+    /// The question's.
+    pub shard: u16,
+    /// Whether the sender hears it.
+    pub heard: bool,
 }

@@ -169,6 +169,31 @@ fn the_caller_of_a_dead_owner_is_told() {
 }
 
 #[test]
+fn an_owner_that_one_alone_cannot_hear_rings_on() {
+    // The deaf one holds the notice in some of these; both ways or one.
+    for (call, deaf) in [
+        ("c1", 1),
+        ("c1", 2),
+        ("c2", 1),
+        ("c2", 2),
+        ("c3", 1),
+        ("c3", 2),
+    ] {
+        for both in [false, true] {
+            let mut world = world(3);
+            world.datagram(0, &invite(call, "i", "X-Ring: 20000\n"));
+            assert_eq!(world.pass(500 * MS), "180 INVITE");
+            world.cut(0, deaf);
+            if both {
+                world.cut(deaf, 0);
+            }
+            assert_eq!(world.pass(15 * SECOND), "", "{call} {deaf}");
+            assert_eq!(world.owners(), [0]);
+        }
+    }
+}
+
+#[test]
 fn an_answered_call_is_never_ended_by_its_notice() {
     let mut world = world(4);
     world.datagram(0, &invite("c1", "i", ""));

@@ -18,6 +18,7 @@ fn facts() -> Facts {
             under_replicated: 3,
             in_setup: 17,
             uncovered: 18,
+            in_minority: 19,
             held: 4,
             transactions: 5,
             degraded_total: 6,

@@ -1,7 +1,6 @@
 //! Answered calls are not lost: a phone that was told of its answer gets answers. What the phones
 //! complain of by themselves is judged where they do; this is about what they waited for in vain.
 
-use super::super::open;
 use super::super::phone::{End, Phone, Stage};
 use super::super::plan::{Budget, Plan};
 
@@ -18,8 +17,7 @@ pub(in crate::sim) fn was_served(phone: &Phone, plan: &Plan) -> Option<String> {
     // A node that stood still until membership gave it up goes on under a new name; a call that
     // was ringing there may be left without its answer. Nothing was promised yet.
     let unanswered = phone.stage == Stage::Unanswered && phone.end != End::Cancel;
-    let ended_alone = !open::VOUCHED && plan.cuts();
-    if unanswered && !plan.may_rename() && !ended_alone {
+    if unanswered && !plan.may_rename() {
         return Some("never answered".to_owned());
     }
     let byes = phone.server_byes();

@@ -1,13 +1,13 @@
 //! What happens to nodes and to the fabric: starts, crashes, pauses, cuts, drains. What of it costs
 //! budget is counted here (PROTOCOL.md section 1).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rand::RngExt as _;
 
-use super::world::{Due, Event, MS, World, view_of};
-use crate::base::ids::{Incarnation, MemberId};
+use super::world::{Due, Event, MS, Node, World, view_of};
+use crate::base::ids::{Incarnation, MemberId, NodeId};
 use crate::base::rng::fork;
 use crate::base::time::Duration;
 use crate::cluster::Cluster;
@@ -35,6 +35,7 @@ impl World {
         node.paused = false;
         node.beliefs.clear();
         node.drains.clear();
+        node.loads.clear();
         node.sessions.clear();
         node.met.clear();
         node.silent.clear();
@@ -44,7 +45,7 @@ impl World {
         for other in others {
             node.beliefs.insert(other.node, (other, MemberState::Alive));
         }
-        let view = Arc::new(view_of(0, member, &node.beliefs, &node.drains));
+        let view = Arc::new(view_of(0, node));
         let mut cluster = Cluster::new(view, 0, self.policy.clone(), rng);
         cluster.sabotage(self.sabotage);
         node.cluster = Some(cluster);
@@ -191,6 +192,31 @@ impl World {
                 Duration::from_micros(self.rng.random_range(500..50_000))
             };
             self.event(peer, after, Event::Drains(member.node, on));
+        }
+    }
+
+    /// Everybody's metadata say its load.
+    pub(super) fn tell_loads(&mut self) {
+        let load = |node: &Node| {
+            let owned = node.cluster.as_ref()?.gauges().owned;
+            Some((node.member.node, u32::try_from(owned).ok()?))
+        };
+        let loads: BTreeMap<NodeId, u32> = self.nodes.iter().filter_map(load).collect();
+        for node in &mut self.nodes {
+            node.loads.clone_from(&loads);
+        }
+        self.renew_views();
+    }
+
+    /// Everybody gets a new view, with the members of the last one.
+    pub(super) fn renew_views(&mut self) {
+        for nth in 0..self.nodes.len() {
+            let now = self.node_now(nth);
+            let node = &mut self.nodes[nth];
+            if !node.paused {
+                node.look_around(now);
+                self.drain(nth);
+            }
         }
     }
 

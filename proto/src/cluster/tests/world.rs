@@ -62,6 +62,8 @@ pub(super) struct Node {
     pub(super) met: BTreeSet<MemberId>,
     pub(super) beliefs: BTreeMap<NodeId, (MemberId, MemberState)>,
     pub(super) drains: BTreeSet<NodeId>,
+    /// What members say of their load.
+    pub(super) loads: BTreeMap<NodeId, u32>,
     pub(super) epoch: u64,
     pub(super) silent: BTreeSet<Peer>,
     /// Paused until then, or lately: others may find it silent at no extra cost.
@@ -139,6 +141,7 @@ impl World {
                 met: BTreeSet::new(),
                 beliefs: BTreeMap::new(),
                 drains: BTreeSet::new(),
+                loads: BTreeMap::new(),
                 epoch: 0,
                 silent: BTreeSet::new(),
                 lame_until: Instant::START,
@@ -316,9 +319,7 @@ impl World {
                     return;
                 }
                 node.beliefs.insert(member.node, (member, state));
-                node.epoch += 1;
-                let view = view_of(node.epoch, node.member, &node.beliefs, &node.drains);
-                cluster.on_view(Arc::new(view), now);
+                node.look_around(now);
             }
             Event::Drains(id, on) => {
                 let news = if on {
@@ -327,9 +328,7 @@ impl World {
                     node.drains.remove(&id)
                 };
                 if news {
-                    node.epoch += 1;
-                    let view = view_of(node.epoch, node.member, &node.beliefs, &node.drains);
-                    cluster.on_view(Arc::new(view), now);
+                    node.look_around(now);
                 }
             }
             Event::Bring(key, step, hint) => {
@@ -606,22 +605,29 @@ fn key_of(frame: &wire::Frame) -> Option<CallId> {
     }
 }
 
-pub(super) fn view_of(
-    epoch: u64,
-    me: MemberId,
-    beliefs: &BTreeMap<NodeId, (MemberId, MemberState)>,
-    drains: &BTreeSet<NodeId>,
-) -> View {
-    let members = beliefs.values().map(|(id, state)| MemberInfo {
+impl Node {
+    /// Something of what it knows of the members has changed.
+    pub(super) fn look_around(&mut self, now: Instant) {
+        self.epoch += 1;
+        let view = Arc::new(view_of(self.epoch, self));
+        if let Some(cluster) = self.cluster.as_mut() {
+            cluster.on_view(view, now);
+        }
+    }
+}
+
+pub(super) fn view_of(epoch: u64, node: &Node) -> View {
+    let members = node.beliefs.values().map(|(id, state)| MemberInfo {
         id: *id,
         name: format!("{id:?}").into(),
         state: *state,
         cluster_addr: SocketAddr::from(([10, 0, 0, 1], 7_060)),
         meta: Metadata {
-            draining: drains.contains(&id.node),
+            draining: node.drains.contains(&id.node),
+            load: node.loads.get(&id.node).copied().unwrap_or_default(),
             ..Metadata::default()
         },
         known: true,
     });
-    View::new(epoch, me, members.collect())
+    View::new(epoch, node.member, members.collect())
 }

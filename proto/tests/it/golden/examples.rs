@@ -9,7 +9,7 @@ use callring_proto::wire::{
     Ack, Address, Batch, Birth, Births, Claim, Digest, Egress, Ending, Frame, Gaps, Greeting,
     Hello, HelloRefusal, Invite, Judgement, Locate, Located, Mark, Message, NotOwner, Outcome,
     Ping, Pong, Promise, PromiseRecord, Record, Refusal, Refuse, Refused, Relay, Release, Seek,
-    Settled, SignalAnswer, Sought, Standing, Submit, TakeOver, Verdict, Verdicts,
+    Settled, SignalAnswer, Sought, Standing, Submit, TakeOver, Verdict, Verdicts, Vouch, Vouched,
 };
 
 pub(crate) fn member(name: &str, number: u32) -> MemberId {
@@ -286,7 +286,21 @@ fn setup_frames() -> Vec<(&'static str, Frame)> {
         ("seek", Frame::Seek(seek)),
         ("sought", Frame::Sought(sought)),
         ("submit", Frame::Submit(submit)),
+        ("vouch", vouch(owner)),
+        ("vouched", vouched(owner)),
     ]
+}
+
+fn vouch(member: MemberId) -> Frame {
+    Frame::Vouch(Vouch { member, shard: 3 })
+}
+
+fn vouched(member: MemberId) -> Frame {
+    Frame::Vouched(Vouched {
+        member,
+        shard: 3,
+        heard: true,
+    })
 }
 
 pub(super) const ADDRESS: Address = Address {

@@ -53,6 +53,8 @@ pub(crate) struct World {
     queue: BTreeMap<(Instant, u64), (usize, Input)>,
     count: u64,
     epoch: u64,
+    /// From whom to whom nothing passes.
+    cuts: Vec<(usize, usize)>,
     pub(crate) sent: Vec<Sent>,
     answers: VecDeque<Answer>,
     /// How much of `sent` has been told.
@@ -124,6 +126,7 @@ impl World {
             queue: BTreeMap::new(),
             count: 0,
             epoch: 1,
+            cuts: Vec::new(),
             sent: Vec::new(),
             answers: VecDeque::new(),
             told: 0,
@@ -160,6 +163,10 @@ impl World {
                 }
                 Output::Frame { to, bytes } => {
                     let to = (0..self.nodes.len()).find(|index| member(*index) == to);
+                    let to = to.expect("a node");
+                    if self.cuts.contains(&(node, to)) {
+                        continue;
+                    }
                     let input = Input::Frame {
                         from: member(node),
                         session: 1,
@@ -167,7 +174,7 @@ impl World {
                     };
                     self.count += 1;
                     let at = (self.now + MS, self.count);
-                    self.queue.insert(at, (to.expect("a node"), input));
+                    self.queue.insert(at, (to, input));
                 }
                 Output::Answer { answer, .. } => self.answers.push_back(answer),
                 Output::Forward { .. } => panic!("there is one shard"),
@@ -225,6 +232,11 @@ impl World {
     /// The node is dead; nobody is told.
     pub(crate) fn kill(&mut self, index: usize) {
         self.nodes[index].up = false;
+    }
+
+    /// Nothing passes from one node to another any more.
+    pub(crate) fn cut(&mut self, from: usize, to: usize) {
+        self.cuts.push((from, to));
     }
 
     /// Membership has found out that a node is dead.
