@@ -107,8 +107,9 @@ impl Shard {
             return;
         };
         if message.is_request() {
-            // What only repeats or acknowledges holds nothing more.
-            let fresh = !matches!(message.method(), Method::Ack | Method::Cancel);
+            // What repeats, acknowledges or ends is taken all the same.
+            let ends = matches!(message.method(), Method::Ack | Method::Cancel | Method::Bye);
+            let fresh = !ends && !call.sip.has_transaction(&message);
             if fresh && self.cluster.held(key) >= HELD_OUTPUTS_PER_CALL_MAX {
                 self.counts.rejected.count("held_outputs");
                 let retry = [("Retry-After", "1")];

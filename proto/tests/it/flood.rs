@@ -78,4 +78,8 @@ fn one_call_holds_a_bounded_number_of_outputs() {
         world.datagram(0, &request("INFO", "c", 2 + number, &branch, &tag));
     }
     assert_eq!(world.pass(MS), "500 INFO, 500 INFO, 500 INFO");
+    // One of those that wait comes again, and goes on waiting; a BYE is taken.
+    world.datagram(0, &request("INFO", "c", 5, "f3", &tag));
+    world.datagram(0, &request("BYE", "c", 2 + most + 3, "b", &tag));
+    assert_eq!(world.pass(MS), "");
 }

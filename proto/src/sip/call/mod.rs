@@ -188,6 +188,13 @@ impl SipCall {
         self.ended.is_some() && self.servers.is_empty() && self.clients.is_empty()
     }
 
+    /// Whether a request belongs to a transaction that the call has.
+    #[must_use]
+    pub fn has_transaction(&self, request: &Message) -> bool {
+        let key = server_key(request);
+        self.servers.iter().any(|server| server.key == key)
+    }
+
     /// Live transactions.
     #[must_use]
     pub fn transactions(&self) -> usize {
