@@ -36,6 +36,10 @@ impl Phone {
             wishes.push(Wish::Blame(Invariant::OneTag, what));
             return;
         }
+        // RFC 3261 13.2.2.4: the ACK of our 200 has the INVITE's number, and no answer.
+        if *message.method() == Method::Ack {
+            return;
+        }
         let branch = message.branch().unwrap_or_default().to_owned();
         if !self.heard.contains(&branch) {
             if message.cseq_number() <= self.remote_seq {

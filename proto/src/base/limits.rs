@@ -14,6 +14,9 @@ pub const SIP_HEADER_BYTES_MAX: usize = 8_192;
 pub const SIP_URI_BYTES_MAX: usize = 2_048;
 /// Largest Call-ID, tag or branch that is kept, bytes. Above: 400.
 pub const SIP_TOKEN_BYTES_MAX: usize = 512;
+/// How long one message may take to arrive over a stream, from its first byte, however steadily it
+/// drips. Above: the connection is closed.
+pub const STREAM_ASSEMBLY: Duration = Duration::from_secs(10);
 
 /// RFC 3261 17.1.1.1: estimate of the round-trip time.
 pub const T1: Duration = Duration::from_millis(500);
@@ -26,14 +29,18 @@ pub const T1_X64: Duration = Duration::from_secs(32);
 
 /// Finished server transactions kept in one call for replay (Timers J and L). Above: the oldest goes.
 pub const SERVER_TRANSACTIONS_PER_CALL_MAX: usize = 8;
-/// Legs of one call. Above: the leg is refused.
-pub const LEGS_PER_CALL_MAX: usize = 32;
+/// Calls of one source in set-up at one shard. Above: 503 to its new calls.
+pub const SETUPS_PER_SOURCE_MAX: u32 = 8_192;
+/// Calls in set-up at one shard. Above: 503 to new calls.
+pub const SETUPS_MAX: u32 = 65_536;
 /// Outputs held for one call while replicas are waited for. Above: a request is answered 500.
 pub const HELD_OUTPUTS_PER_CALL_MAX: usize = 32;
 /// Messages kept for one call while its owner is looked for or changes. Above: the newest goes.
 pub const QUEUED_INPUTS_PER_CALL_MAX: usize = 16;
 /// Local CSeq numbers leased ahead at once (PROTOCOL.md rule 23).
 pub const CSEQ_LEASE: u32 = 16;
+/// From one phone to the next that a shard tells, after takeovers, where its call is now.
+pub const REFRESH_PACE: Duration = Duration::from_millis(10);
 /// Records in flight per lane before the next batch waits for an acknowledgement.
 pub const LANE_WINDOW_RECORDS: usize = 4_096;
 /// Records in one batch frame.

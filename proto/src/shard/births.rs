@@ -1,6 +1,8 @@
 //! The birth of a call: its INVITE's hashes, its notice, and the time until the notice is known to
 //! be the first (SIP.md S3.1 to S3.3). What the notices mean is decided in the cluster room.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
@@ -11,7 +13,7 @@ use crate::base::flow::Flow;
 use crate::base::ids::CallId;
 use crate::base::time::Instant;
 use crate::cluster::policy::AlonePolicy;
-use crate::sip::call::{SipCall, reply_flow};
+use crate::sip::call::{SipCall, chance_of, reply_flow};
 use crate::sip::effect::Outgoing;
 use crate::sip::locator::{Locator, owner_hint};
 use crate::sip::message::Message;
@@ -114,9 +116,11 @@ impl Shard {
             hint: owner_hint(self.view.me.node),
         };
         let birth = self.birth(key, &newborn, Bytes::new());
-        if let Some((status, why)) = self.refusal(&birth) {
+        let source = newborn.flow.remote.ip();
+        if let Some((status, why)) = self.refusal(&birth, source) {
             self.counts.rejected.count(why);
-            let retry = [("Retry-After", "5")];
+            let pause = retry_after(&newborn.invite);
+            let retry = [("Retry-After", pause.as_str())];
             let fields = if status == 503 { &retry[..] } else { &[] };
             return self.answer_bare(&newborn.invite, &newborn.flow, status, None, fields);
         }
@@ -146,12 +150,14 @@ impl Shard {
         let mut call = LiveCall::new(sip, std::sync::Arc::clone(&self.app), now);
         call.invite = Some(transaction);
         call.unsure = Some(Box::new(unsure));
+        call.source = Some(source);
+        self.setups.begin(source);
         self.put_call(key, call);
         self.settle(key, false, now);
     }
 
     /// Why a birth must not be: a status and its reason in the counters.
-    fn refusal(&self, birth: &Birth) -> Option<(u16, &'static str)> {
+    fn refusal(&self, birth: &Birth, source: IpAddr) -> Option<(u16, &'static str)> {
         let calls = self.positions.get(&birth.key.position).copied();
         if self.cluster.is_merged_here(birth) {
             // RFC 3261 8.2.2.2: the same request by two ways.
@@ -161,7 +167,7 @@ impl Shard {
         } else if self.policy.alone == AlonePolicy::Refuse && self.cluster.is_alone(birth.key) {
             Some((503, "alone"))
         } else {
-            None
+            self.setups.refusal(source).map(|why| (503, why))
         }
     }
 
@@ -211,12 +217,13 @@ impl Shard {
 
     /// A birth that does not stand leaves no trace that a phone could see.
     fn abandon(&mut self, key: CallId, now: Instant) {
+        let wire = self.common_wire();
         if self.cluster.is_early(key) {
             self.cluster.forget(key);
         } else if let Some(call) = self.calls.get_mut(&key) {
             // Copies of it are under way: they are told that it is over.
             call.sip.abandon();
-            let state = call.encode(now);
+            let state = call.encode(wire, now);
             self.cluster.changed(key, state, Ending::ByPhone, now);
         }
         self.drop_call(key);
@@ -261,6 +268,12 @@ impl Shard {
         };
         self.send_sip(Some(key), flow, bytes);
     }
+}
+
+/// RFC 3261 20.33: not the same for all that are turned away at once.
+pub(super) fn retry_after(invite: &Message) -> String {
+    let chance = chance_of(invite.branch().unwrap_or_default());
+    (chance % 10 + 5).to_string()
 }
 
 fn end_record(invite: &Message, flow: &Flow, tag: &str) -> Bytes {

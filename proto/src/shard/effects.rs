@@ -184,14 +184,16 @@ impl Shard {
         }
         let ended = call.sip.ended().is_some();
         let unanswered = call.sip.take_unanswered();
+        let unsettled = call.sip.give_up_invites();
         let fresh = call.sip.dialog().stage == Stage::Early;
         let open = call.sip.open_requests();
         self.put_call(key, call);
-        for method in unanswered {
+        self.plan_refresh(key, unsettled, now);
+        for request in unanswered {
             // Its answer would go to the dead owner's address, so it is asked anew.
             if let Some(egress) = self.egress(key)
                 && let Some(call) = self.calls.get_mut(&key)
-                && let Err(error) = call.sip.again(method, egress)
+                && let Err(error) = call.sip.again(&request, egress)
             {
                 tracing::warn!(?key, %error, "own request can't be sent again");
             }

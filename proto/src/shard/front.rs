@@ -8,6 +8,7 @@ use super::counts::label;
 use super::tagless::Came;
 use crate::base::flow::Flow;
 use crate::base::ids::CallId;
+use crate::base::limits::HELD_OUTPUTS_PER_CALL_MAX;
 use crate::base::time::Instant;
 use crate::io::{Input, Output};
 use crate::sip::call::reply_flow;
@@ -106,6 +107,14 @@ impl Shard {
             return;
         };
         if message.is_request() {
+            // What repeats, acknowledges or ends is taken all the same.
+            let ends = matches!(message.method(), Method::Ack | Method::Cancel | Method::Bye);
+            let fresh = !ends && !call.sip.has_transaction(&message);
+            if fresh && self.cluster.held(key) >= HELD_OUTPUTS_PER_CALL_MAX {
+                self.counts.rejected.count("held_outputs");
+                let retry = [("Retry-After", "1")];
+                return self.answer_bare(&message, flow, 500, None, &retry);
+            }
             if let Some(unsure) = &mut call.unsure {
                 unsure.remember(flow, &message);
             }

@@ -2,6 +2,7 @@
 //! and out of a record's opaque state.
 
 use std::any::Any;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,13 +12,14 @@ use super::births::Unsure;
 use crate::app::{AnyApp, Command, TimerId};
 use crate::base::time::{Duration, Instant, millis};
 use crate::io::CallState;
-use crate::sip::call::{SipCall, SipImage};
+use crate::sip::call::{SipCall, SipImage, SipMore};
 use crate::sip::dialog::Stage;
 use crate::sip::transaction::key::TransactionKey;
 use crate::wire::Outcome;
 
-/// Version of the state's layout, its first byte. A reader takes this and the one before.
-const STATE_VERSION: u8 = 1;
+/// Version of the state's layout, its first byte. A reader takes this and the one before; a writer
+/// uses the older one while a linked member may know no other.
+const STATE_VERSION: u8 = 2;
 
 /// Timers of one application and call. Above: the newest is not set.
 const TIMERS_MAX: usize = 32;
@@ -42,6 +44,8 @@ pub(super) struct LiveCall {
     pub(super) told: Option<Outcome>,
     /// Until it is known that the birth stands.
     pub(super) unsure: Option<Box<Unsure>>,
+    /// Whose set-up it counts as.
+    pub(super) source: Option<IpAddr>,
     /// It counts at its position.
     pub(super) counted: bool,
     /// Own requests that wait for their CSeq lease.
@@ -50,7 +54,7 @@ pub(super) struct LiveCall {
     pub(super) asked: Option<Instant>,
 }
 
-/// The record's state, as owners read and write it.
+/// The record's state of version 1. Frozen.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct StateV1 {
     pub(super) sip: SipImage,
@@ -61,10 +65,24 @@ pub(super) struct StateV1 {
     pub(super) age_ms: u32,
 }
 
+/// The record's state, as owners read and write it.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct StateV2 {
+    pub(super) base: StateV1,
+    pub(super) more: SipMore,
+}
+
+impl From<StateV1> for StateV2 {
+    fn from(base: StateV1) -> Self {
+        let more = SipMore::default();
+        Self { base, more }
+    }
+}
+
 /// A record's state that this build can't bring to life. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StateError {
-    #[error("state of version {0}, this build reads {STATE_VERSION}")]
+    #[error("state of version {0}, this build reads up to {STATE_VERSION}")]
     Version(u8),
     #[error("state does not decode: {0}")]
     Body(#[from] postcard::Error),
@@ -74,7 +92,12 @@ pub(super) enum StateError {
 
 /// Reads a record's state without bringing it to life.
 pub(super) fn read_state(state: &[u8]) -> Result<StateV1, StateError> {
+    read_whole(state).map(|state| state.base)
+}
+
+fn read_whole(state: &[u8]) -> Result<StateV2, StateError> {
     match state.split_first() {
+        Some((&1, body)) => Ok(postcard::from_bytes::<StateV1>(body)?.into()),
         Some((&STATE_VERSION, body)) => Ok(postcard::from_bytes(body)?),
         Some((other, _)) => Err(StateError::Version(*other)),
         None => Err(StateError::Version(0)),
@@ -95,15 +118,17 @@ impl LiveCall {
             invite: None,
             told: None,
             unsure: None,
+            source: None,
             counted: false,
             deferred: Vec::new(),
             asked: None,
         }
     }
 
-    /// The call as its record's state.
-    pub(super) fn encode(&self, now: Instant) -> Bytes {
-        let state = StateV1 {
+    /// The call as its record's state, in the layout that goes with a wire version. What version 1
+    /// has no words for is not said.
+    pub(super) fn encode(&self, wire: u8, now: Instant) -> Bytes {
+        let base = StateV1 {
             sip: self.sip.image(now),
             app: self.app.name().to_owned(),
             app_state: self.app.encode(self.state.as_ref()),
@@ -114,10 +139,16 @@ impl LiveCall {
                 .collect(),
             age_ms: millis(now.since(self.born)),
         };
-        let out = Vec::with_capacity(1_024);
-        let mut out = out;
-        out.push(STATE_VERSION);
-        Bytes::from(postcard::to_extend(&state, out).expect("a Vec takes any state"))
+        let mut out = Vec::with_capacity(1_024);
+        let version = wire.min(STATE_VERSION);
+        out.push(version);
+        let written = if version < STATE_VERSION {
+            postcard::to_extend(&base, out)
+        } else {
+            let more = self.sip.more(now);
+            postcard::to_extend(&StateV2 { base, more }, out)
+        };
+        Bytes::from(written.expect("a Vec takes any state"))
     }
 
     /// The call back from a record's state that was written `age` ago.
@@ -127,14 +158,14 @@ impl LiveCall {
         app: &Arc<dyn AnyApp>,
         now: Instant,
     ) -> Result<Self, StateError> {
-        let state = read_state(state)?;
+        let StateV2 { base: state, more } = read_whole(state)?;
         if state.app != app.name() {
             return Err(StateError::App(state.app));
         }
         let written = now - age;
         let span = |ms: u32| Duration::from_millis(u64::from(ms));
         Ok(Self {
-            sip: SipCall::restore(state.sip, written),
+            sip: SipCall::restore(state.sip, more, written),
             state: app.decode(&state.app_state)?,
             app: Arc::clone(app),
             timers: state
@@ -149,6 +180,7 @@ impl LiveCall {
             invite: None,
             told: None,
             unsure: None,
+            source: None,
             counted: false,
             deferred: Vec::new(),
             asked: None,

@@ -22,7 +22,9 @@ mod front;
 mod live;
 pub mod policy;
 mod probe;
+mod refresh;
 mod run;
+mod setups;
 mod tagless;
 mod ways;
 
@@ -46,6 +48,7 @@ use crate::sip::transaction::key::TransactionKey;
 use counts::Counts;
 use live::LiveCall;
 pub use probe::{Probe, Residue};
+use setups::Setups;
 
 /// How long the address that a listener advertises lives (SIP.md S1.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,8 +122,11 @@ pub struct Shard {
     positions: Map<u64, u32>,
     /// How many there are in all.
     live: u32,
+    setups: Setups,
     deadlines: BTreeSet<(Instant, CallId)>,
     asks: BTreeMap<u64, PendingAsk>,
+    /// When the next refresh of a phone's target may go.
+    next_refresh: Instant,
     outputs: VecDeque<Output>,
     wire_max: u8,
     /// The wire version to speak with each linked member.
@@ -167,8 +173,10 @@ impl Shard {
             invites: Map::with_hasher(hasher),
             positions: Map::with_hasher(hasher),
             live: 0,
+            setups: Setups::new(hasher),
             deadlines: BTreeSet::new(),
             asks: BTreeMap::new(),
+            next_refresh: Instant::START,
             outputs: VecDeque::new(),
             wire_max: config.wire_max,
             wires: BTreeMap::new(),
@@ -268,6 +276,12 @@ impl Shard {
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// The wire version that every linked member reads: records are written for it.
+    fn common_wire(&self) -> u8 {
+        let linked = self.wires.values().copied().min();
+        linked.unwrap_or(self.wire_max).min(self.wire_max)
     }
 
     /// The listener that a flow of this node names.

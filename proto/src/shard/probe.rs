@@ -31,6 +31,8 @@ pub struct Residue {
     pub invites: usize,
     /// Deadlines of calls.
     pub deadlines: usize,
+    /// Calls that count as being set up.
+    pub setups: usize,
     /// Signals that wait for an answer.
     pub asks: usize,
     /// What the cluster room keeps.
@@ -73,6 +75,7 @@ impl Shard {
             calls: self.calls.len(),
             invites: self.invites.len(),
             deadlines: self.deadlines.len(),
+            setups: usize::try_from(self.setups.total()).unwrap_or(usize::MAX),
             asks: self.asks.len(),
             cluster: self.cluster.kept(),
         }

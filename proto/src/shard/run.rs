@@ -35,10 +35,13 @@ impl Shard {
             let effects = call.sip.take_effects();
             if effects.is_empty() {
                 let postponed = by_timer && call.postponed.is_some();
-                if !call.sip.owes_bye() || postponed || !self.send_bye(key) {
-                    break;
+                if call.sip.owes_bye() && !postponed && self.send_bye(key) {
+                    continue;
                 }
-                continue;
+                if self.send_refresh(key, now) {
+                    continue;
+                }
+                break;
             }
             for effect in effects {
                 match effect {
@@ -126,6 +129,10 @@ impl Shard {
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
+        let standing = call.sip.dialog().stage != Stage::Early && !call.sip.is_unacked();
+        if standing && let Some(source) = call.source.take() {
+            self.setups.end(source);
+        }
         if call.counted && call.sip.ended().is_some() {
             call.counted = false;
             self.uncount(key);
@@ -165,6 +172,9 @@ impl Shard {
         if call.counted {
             self.uncount(key);
         }
+        if let Some(source) = call.source {
+            self.setups.end(source);
+        }
         self.drop_invite(key, call.invite);
     }
 
@@ -195,6 +205,7 @@ impl Shard {
     }
 
     fn record(&mut self, key: CallId, touched: bool, expose: bool, now: Instant) {
+        let wire = self.common_wire();
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
@@ -204,7 +215,7 @@ impl Shard {
         let answered = call.sip.dialog().stage == Stage::Confirmed;
         if changed && (recorded || answered || expose) {
             let end = ending(&call.sip);
-            let state = call.encode(now);
+            let state = call.encode(wire, now);
             self.cluster.changed(key, state, end, now);
         }
     }
@@ -267,7 +278,12 @@ impl Shard {
             }
             return Ok(());
         }
-        let Some(egress) = self.egress(key) else {
+        let egress = if method == Method::Invite {
+            self.invite_egress(key)
+        } else {
+            self.egress(key)
+        };
+        let Some(egress) = egress else {
             return Err(CallError::Ended);
         };
         let Some(call) = self.calls.get_mut(&key) else {
@@ -279,7 +295,7 @@ impl Shard {
         call.sip.request(method, &headers, body, egress).map(|_| ())
     }
 
-    fn lease_allows(&mut self, key: CallId) -> bool {
+    pub(super) fn lease_allows(&mut self, key: CallId) -> bool {
         let Some(call) = self.calls.get(&key) else {
             return false;
         };
@@ -338,6 +354,7 @@ impl Shard {
         Some(Egress {
             flow,
             branch,
+            ack_branch: None,
             cseq_floor: call.cseq_floor,
         })
     }

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 
 use super::Shard;
-use super::births::Newborn;
+use super::births::{Newborn, retry_after};
 use crate::base::flow::Flow;
 use crate::base::ids::{CallId, shard_of};
 use crate::base::time::{Duration, Instant};
@@ -146,7 +146,8 @@ impl Shard {
             }
             None => {
                 self.counts.rejected.count("nobody_serves");
-                let retry = [("Retry-After", "5")];
+                let pause = retry_after(&came.request);
+                let retry = [("Retry-After", pause.as_str())];
                 self.answer_bare(&came.request, &came.flow, 503, None, &retry);
             }
         }

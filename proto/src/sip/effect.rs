@@ -51,6 +51,8 @@ pub(super) enum What {
     Final(RequestId),
     /// The client transaction keeps the request.
     Request(OwnRequestId),
+    /// The client transaction keeps the ACK of the 2xx.
+    Ack(OwnRequestId),
 }
 
 /// Why a call ended.

@@ -282,7 +282,7 @@ impl Message {
         &self.bytes
     }
 
-    pub(super) fn text(&self, span: Span) -> &str {
+    fn text(&self, span: Span) -> &str {
         let bytes = self.bytes.get(span.range()).unwrap_or_default();
         std::str::from_utf8(bytes).unwrap_or_default()
     }

@@ -19,6 +19,9 @@ pub mod call;
 pub mod dialog;
 pub mod effect;
 pub mod header;
+#[cfg(test)]
+mod linear;
+mod lines;
 pub mod locator;
 pub mod message;
 pub mod method;
@@ -28,6 +31,7 @@ pub mod reception;
 pub mod rsip_bridge;
 mod scan;
 pub mod status;
+pub mod stream;
 pub mod transaction;
 pub mod uri;
 mod validate;

@@ -4,14 +4,15 @@
 //! Must not know: which fields are mandatory (`validate`), who sent it. RFC 3261 7, 18.3.
 
 use bytes::Bytes;
-use memchr::{memchr, memchr3_iter, memmem};
+use memchr::memmem;
 use smallvec::SmallVec;
 
 use super::header::HeaderName;
+use super::lines::{Lines, straightened};
 use super::message::{FieldSpan, Known, Message, StartLine};
 use super::method::Method;
-use super::scan::{self, Span};
-use super::validate;
+use super::scan::{self, Span, SyntaxError};
+use super::validate::{self, Declared};
 use crate::base::limits;
 
 /// Why a message was refused: the peer's fault; nothing changed here.
@@ -73,84 +74,123 @@ impl Message {
     /// # Errors
     /// If it is no message, or one that RFC 3261 lets us refuse. See [`Malformed`].
     pub fn parse(datagram: Bytes) -> Result<Self, Malformed> {
-        // RFC 3261 7.5: empty lines before the start line are ignored.
-        let blank = datagram
-            .chunks_exact(2)
-            .take_while(|pair| *pair == b"\r\n")
-            .count();
-        let mut bytes = datagram;
-        let skipped = blank.saturating_mul(2).min(bytes.len());
-        let bytes = bytes.split_off(skipped);
-        if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+        let bytes = without_blank_lines(datagram);
+        let nothing = |byte: &u8| matches!(byte, b'\r' | b'\n' | 0);
+        if bytes.iter().all(nothing) {
             return Err(Malformed::dropped(400, KEEP_ALIVE));
         }
-        let head_scope = bytes.get(..limits::SIP_MESSAGE_BYTES_MAX).unwrap_or(&bytes);
-        let (head_len, mut fault) = match head_len(head_scope) {
-            Some(len) => (len, None),
-            None => (head_scope.len(), Some(bad("the head does not end"))),
+        let too_large = bytes.len() > limits::SIP_MESSAGE_BYTES_MAX;
+        let scope = bytes.get(..limits::SIP_MESSAGE_BYTES_MAX).unwrap_or(&bytes);
+        let found = Lines::find(scope);
+        let (bytes, lines, mut fault) = match found {
+            Some(lines) => (bytes, lines, None),
+            None => straightened(bytes),
         };
-        if bytes.len() > limits::SIP_MESSAGE_BYTES_MAX {
+        if too_large {
             fault = Some(Fault {
                 status: 513,
                 reason: "the message is too large",
             });
         }
-        let (bytes, control) = normalise(bytes, head_len);
-        fault = fault.or(control);
-        let (mut message, start_fault) = index(bytes, head_len)?;
-        fault = fault.or(start_fault);
-        fault = fault.or(frame_body(&mut message));
-        let valid = validate::validate(&mut message);
-        match fault.or(valid.fault) {
-            None => Ok(message),
-            Some(fault) => Err(Malformed {
-                status: fault.status,
-                reason: fault.reason,
-                partial: valid.answerable.then(|| Box::new(message)),
-            }),
-        }
+        read(bytes, &lines, fault)
     }
 }
 
-/// Makes every line of the head one run of UTF-8 without line ends, without moving anything: folds
-/// become spaces, stray control characters spaces (and a fault), what is no UTF-8 `?`.
-fn normalise(bytes: Bytes, head_len: usize) -> (Bytes, Option<Fault>) {
-    let head = bytes.get(..head_len).unwrap_or_default();
-    let mut fault = None;
-    let mut blanks: SmallVec<[usize; 8]> = SmallVec::new();
-    for at in memchr3_iter(b'\r', b'\n', 0, head) {
-        let byte_at = |index: Option<usize>| index.and_then(|index| head.get(index)).copied();
-        let (before, after) = (byte_at(at.checked_sub(1)), byte_at(at.checked_add(1)));
-        let paired = match byte_at(Some(at)) {
-            Some(b'\r') => after == Some(b'\n'),
-            Some(b'\n') => before == Some(b'\r'),
-            // RFC 3261 25.1: a NUL is allowed as a quoted pair, and nowhere else.
-            _ => before == Some(b'\\'),
-        };
-        if !paired {
-            fault = Some(bad("a control character stands outside a quoted pair"));
-            blanks.push(at);
-        } else if before == Some(b'\r') && matches!(after, Some(b' ' | b'\t')) {
-            // RFC 3261 7.3.1: a line that begins with white space continues the one before.
-            blanks.extend([at.saturating_sub(1), at]);
-        }
+/// RFC 3261 7.5: empty lines before the start line are ignored.
+fn without_blank_lines(datagram: Bytes) -> Bytes {
+    if !datagram.starts_with(b"\r\n") {
+        return datagram;
     }
-    let is_text = std::str::from_utf8(head).is_ok();
-    if blanks.is_empty() && is_text {
-        return (bytes, fault);
-    }
-    let mut copy = bytes.to_vec();
-    for at in blanks {
-        if let Some(byte) = copy.get_mut(at) {
-            *byte = b' ';
-        }
-    }
-    if !is_text {
-        replace_invalid(&mut copy, head_len);
-    }
-    (Bytes::from(copy), fault)
+    let blank = datagram
+        .chunks_exact(2)
+        .take_while(|pair| *pair == b"\r\n")
+        .count();
+    let mut bytes = datagram;
+    bytes.split_off(blank.saturating_mul(2).min(bytes.len()))
 }
 
+/// The Content-Length of a complete head, for streams; no number of it where it has none. Folds,
+/// compact forms and case are as in [`Message::parse`].
+///
+/// # Errors
+/// If the head has no start line of SIP, or Content-Length is no number, or there are several that
+/// differ: where the next message begins can't be known then.
+pub fn declared_length(head: &Bytes) -> Result<Option<usize>, SyntaxError> {
+    let (head, lines) = match Lines::find(head) {
+        Some(lines) => (head.clone(), lines),
+        None => {
+            let (head, lines, _) = straightened(head.clone());
+            (head, lines)
+        }
+    };
+    let mut copy = head.to_vec();
+    replace_invalid(&mut copy, head.len());
+    let text = std::str::from_utf8(&copy).unwrap_or_default();
+    let (draft, _) = index(text, &lines).map_err(|bad| SyntaxError::new(bad.reason))?;
+    let mut found = None;
+    for field in &draft.fields {
+        if field.name != HeaderName::ContentLength {
+            continue;
+        }
+        let length = scan::number(draft.text(field.value))
+            .and_then(|length| usize::try_from(length).ok())
+            .ok_or(SyntaxError::new("Content-Length is no number"))?;
+        if found.is_some_and(|found| found != length) {
+            return Err(SyntaxError::new("there are several Content-Lengths"));
+        }
+        found = Some(length);
+    }
+    Ok(found)
+}
+
+/// Reads a head that is plain.
+fn read(bytes: Bytes, lines: &Lines, fault: Option<Fault>) -> Result<Message, Malformed> {
+    let head = bytes.get(..lines.head_len).unwrap_or_default();
+    let Ok(text) = std::str::from_utf8(head) else {
+        let mut copy = bytes.to_vec();
+        replace_invalid(&mut copy, lines.head_len);
+        return read(Bytes::from(copy), lines, fault);
+    };
+    scan::scanned(head.len());
+    let (mut draft, faulty) = index(text, lines)?;
+    let mut fault = fault.or(faulty);
+    let valid = validate::validate(&mut draft);
+    let available = bytes.len().saturating_sub(lines.head_len);
+    let length = match body_length(valid.content_length, available) {
+        Ok(length) => length,
+        Err(torn) => {
+            fault = fault.or(Some(torn));
+            available
+        }
+    };
+    let Draft {
+        start,
+        method,
+        fields,
+        known,
+        ..
+    } = draft;
+    let mut bytes = bytes;
+    bytes.truncate(lines.head_len.saturating_add(length));
+    let message = Message {
+        bytes,
+        start,
+        method,
+        fields,
+        body_start: lines.head_len,
+        known,
+    };
+    match fault.or(valid.fault) {
+        None => Ok(message),
+        Some(fault) => Err(Malformed {
+            status: fault.status,
+            reason: fault.reason,
+            partial: valid.answerable.then(|| Box::new(message)),
+        }),
+    }
+}
+
+/// What is no UTF-8 becomes `?`.
 fn replace_invalid(bytes: &mut [u8], head_len: usize) {
     let head = bytes.get(..head_len).unwrap_or_default().to_vec();
     let mut at = 0_usize;
@@ -165,23 +205,36 @@ fn replace_invalid(bytes: &mut [u8], head_len: usize) {
     }
 }
 
+/// A message in the making: what was found in its head.
+pub(super) struct Draft<'a> {
+    pub(super) head: &'a str,
+    pub(super) start: StartLine,
+    pub(super) method: Method,
+    pub(super) fields: SmallVec<[FieldSpan; 24]>,
+    pub(super) known: Known,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn text(&self, span: Span) -> &'a str {
+        self.head.get(span.range()).unwrap_or_default()
+    }
+
+    pub(super) const fn is_request(&self) -> bool {
+        matches!(self.start, StartLine::Request { .. })
+    }
+}
+
 /// Finds the start line and every header field. What has no start line of SIP is garbage.
-fn index(bytes: Bytes, head_len: usize) -> Result<(Message, Option<Fault>), Malformed> {
-    let head = bytes.get(..head_len).unwrap_or_default();
-    let first = line_end(head, 0);
-    let line = head
-        .get(..first)
-        .and_then(|line| std::str::from_utf8(line).ok());
-    let Some((start, method, mut fault)) = line.and_then(|line| start_line(head, line)) else {
+fn index<'a>(head: &'a str, lines: &Lines) -> Result<(Draft<'a>, Option<Fault>), Malformed> {
+    let mut ends = lines.ends.iter().map(|end| usize::from(*end));
+    let first = ends.next().unwrap_or(head.len());
+    let line = head.get(..first).unwrap_or_default();
+    let Some((start, method, mut fault)) = start_line(head.as_bytes(), line) else {
         return Err(Malformed::dropped(400, "this is no start line of SIP"));
     };
     let mut fields = SmallVec::new();
     let mut at = first.saturating_add(2);
-    while at < head.len() {
-        let end = line_end(head, at);
-        if end == at {
-            break;
-        }
+    for end in ends {
         if fields.len() >= limits::SIP_HEADERS_MAX {
             fault = fault.or(Some(bad("there are too many header fields")));
             break;
@@ -192,44 +245,44 @@ fn index(bytes: Bytes, head_len: usize) -> Result<(Message, Option<Fault>), Malf
         }
         at = end.saturating_add(2);
     }
-    let message = Message {
-        bytes,
+    let draft = Draft {
+        head,
         start,
         method,
         fields,
-        body_start: head_len,
         known: Known::default(),
     };
-    Ok((message, fault))
+    Ok((draft, fault))
 }
 
-/// Where the line that begins at `from` ends: at its CR, or with the head. A CR is always half of a
-/// line end here.
-fn line_end(head: &[u8], from: usize) -> usize {
-    let rest = head.get(from..).unwrap_or_default();
-    memchr(b'\r', rest).map_or(head.len(), |at| from.saturating_add(at))
-}
-
-fn field(head: &[u8], at: usize, end: usize) -> Result<FieldSpan, &'static str> {
-    let line = head
-        .get(at..end)
-        .and_then(|line| std::str::from_utf8(line).ok());
-    let (name, value) = line
-        .and_then(|line| scan::cut(line, b':'))
-        .ok_or("a header field has no colon")?;
-    // RFC 3261 25.1 HCOLON: white space may stand before the colon.
-    let name = scan::trim(name);
-    if !scan::is_token(name) {
+fn field(head: &str, at: usize, end: usize) -> Result<FieldSpan, &'static str> {
+    const NO_COLON: &str = "a header field has no colon";
+    let line = head.get(at..end).ok_or(NO_COLON)?;
+    let bytes = line.as_bytes();
+    let mut length = scan::TOKEN.span(bytes);
+    let mut colon = length;
+    if bytes.get(length) != Some(&b':') {
+        // RFC 3261 25.1 HCOLON: white space may stand before the colon.
+        colon = scan::find(line, b':').ok_or(NO_COLON)?;
+        let name = scan::trim(line.get(..colon).unwrap_or_default());
+        if !scan::is_token(name) || !line.starts_with(name) {
+            return Err("a header field's name is no token");
+        }
+        length = name.len();
+    }
+    let name = bytes.get(..length).unwrap_or_default();
+    if name.is_empty() {
         return Err("a header field's name is no token");
     }
-    let value = scan::trim(value);
+    let text = line.get(colon.saturating_add(1)..).unwrap_or_default();
+    let value = scan::trim(text.strip_prefix(' ').unwrap_or(text));
     if value.len() > limits::SIP_HEADER_BYTES_MAX {
         return Err("a header field is too long");
     }
     Ok(FieldSpan {
-        name: HeaderName::from_bytes(name.as_bytes()),
-        name_text: Span::of(head, name),
-        value: Span::of(head, value),
+        name: HeaderName::from_bytes(name),
+        name_text: Span::new(at..at.saturating_add(length)),
+        value: Span::of(head.as_bytes(), value),
     })
 }
 
@@ -309,19 +362,14 @@ fn status_line(head: &[u8], line: &str) -> Option<(StartLine, Method, Option<Fau
     Some((start, Method::Invite, fault))
 }
 
-/// RFC 3261 18.3: cuts what lies beyond Content-Length, refuses what is shorter.
-fn frame_body(message: &mut Message) -> Option<Fault> {
-    let available = message.bytes.len().saturating_sub(message.body_start);
-    let length = message.header(HeaderName::ContentLength)?;
-    let length = scan::number(length).map(|length| usize::try_from(length).unwrap_or(usize::MAX));
-    match length {
-        None => Some(bad("Content-Length is no number")),
-        Some(length) if length > available => Some(bad("the body is shorter than Content-Length")),
-        Some(length) => {
-            message
-                .bytes
-                .truncate(message.body_start.saturating_add(length));
-            None
+/// RFC 3261 18.3: what lies beyond Content-Length is cut, what is shorter refused.
+fn body_length(declared: Declared, available: usize) -> Result<usize, Fault> {
+    match declared {
+        Declared::Nothing => Ok(available),
+        Declared::NoNumber => Err(bad("Content-Length is no number")),
+        Declared::Bytes(length) if length > available => {
+            Err(bad("the body is shorter than Content-Length"))
         }
+        Declared::Bytes(length) => Ok(length),
     }
 }

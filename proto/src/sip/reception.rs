@@ -4,6 +4,7 @@
 //! RFC 3261 8.2.1 to 8.2.3 in their order: method, URI scheme, extensions, content.
 
 use super::call::{ALLOW, SUPPORTED};
+use super::dialog::session_timer::{MIN_SE, is_too_small};
 use super::header::HeaderName;
 use super::message::Message;
 use super::method::Method;
@@ -61,12 +62,12 @@ pub fn screen(request: &Message) -> Verdict {
         return Verdict::bare(416);
     }
     // RFC 3261 8.2.2.3.
-    let unknown: Vec<&str> = request
-        .require()
-        .filter(|tag| !SUPPORTED.contains(tag))
-        .collect();
-    if !unknown.is_empty() {
-        return Verdict::with(420, "Unsupported", unknown.join(", "));
+    if let Some(unknown) = unsupported(request) {
+        return Verdict::with(420, "Unsupported", unknown);
+    }
+    // RFC 4028 9.
+    if *request.method() == Method::Invite && is_too_small(request) {
+        return Verdict::with(422, "Min-SE", MIN_SE.to_string());
     }
     if *request.method() == Method::Options {
         return Verdict::Answer {
@@ -79,6 +80,14 @@ pub fn screen(request: &Message) -> Verdict {
         };
     }
     screen_content(request)
+}
+
+/// RFC 3261 8.2.2.3: the extensions that a request requires and nobody here knows.
+#[must_use]
+pub fn unsupported(request: &Message) -> Option<String> {
+    let known = |tag: &&str| SUPPORTED.iter().any(|one| one.eq_ignore_ascii_case(tag));
+    let unknown: Vec<&str> = request.require().filter(|tag| !known(tag)).collect();
+    (!unknown.is_empty()).then(|| unknown.join(", "))
 }
 
 /// RFC 3261 8.2.3 and 21.4.7.

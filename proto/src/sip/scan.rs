@@ -7,6 +7,35 @@ use std::ops::Range;
 
 use memchr::{memchr, memchr2, memchr3};
 
+/// Notes that `bytes` bytes were looked at: what the tests of this room hold against a message's
+/// length, since time would say more about the machine.
+#[cfg(test)]
+pub(super) fn scanned(bytes: usize) {
+    work::BYTES.with(|sum| sum.set(sum.get().saturating_add(bytes)));
+}
+
+/// Only tests count.
+#[cfg(not(test))]
+#[inline(always)]
+pub(super) const fn scanned(_bytes: usize) {}
+
+/// The count of bytes that were looked at.
+#[cfg(test)]
+pub(super) mod work {
+    use std::cell::Cell;
+
+    thread_local! {
+        pub(in crate::sip) static BYTES: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// How many bytes `work` looks at.
+    pub(in crate::sip) fn of<T>(work: impl FnOnce() -> T) -> (T, usize) {
+        BYTES.with(|sum| sum.set(0));
+        let done = work();
+        (done, BYTES.with(Cell::get))
+    }
+}
+
 /// What is wrong with a piece of a message, in words of ours: it never echoes what was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
@@ -61,7 +90,18 @@ impl ByteSet {
     }
 
     pub(super) fn holds_all(&self, text: &str) -> bool {
-        text.bytes().all(|byte| self.holds(byte))
+        scanned(text.len());
+        // Without a way out in the middle, which would cost more than the rest of the text.
+        let all = |all: bool, byte: u8| all & self.holds(byte);
+        text.bytes().fold(true, all)
+    }
+
+    /// How many bytes at the start of `bytes` are of the set.
+    pub(super) fn span(&self, bytes: &[u8]) -> usize {
+        let outside = |byte: &u8| !self.holds(*byte);
+        let length = bytes.iter().position(outside).unwrap_or(bytes.len());
+        scanned(length);
+        length
     }
 }
 
@@ -82,7 +122,14 @@ macro_rules! byte_set {
 pub(super) use byte_set;
 
 /// RFC 3261 25.1 `token`.
-const TOKEN: ByteSet = byte_set!(is_token_byte);
+pub(super) const TOKEN: ByteSet = byte_set!(is_token_byte);
+
+/// The digits.
+pub(super) const DIGITS: ByteSet = byte_set!(is_digit);
+
+const fn is_digit(byte: u8) -> bool {
+    byte.is_ascii_digit()
+}
 
 const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
@@ -101,19 +148,31 @@ pub(super) fn is_token(text: &str) -> bool {
 pub(super) fn trim(text: &str) -> &str {
     let is_text = |byte: &u8| !matches!(byte, b' ' | b'\t');
     let bytes = text.as_bytes();
-    match (
-        bytes.iter().position(is_text),
-        bytes.iter().rposition(is_text),
-    ) {
-        (Some(first), Some(last)) => text.get(first..=last).unwrap_or_default(),
-        _ => "",
+    if let (Some(first), Some(last)) = (bytes.first(), bytes.last())
+        && is_text(first)
+        && is_text(last)
+    {
+        return text;
     }
+    let Some(first) = bytes.iter().position(is_text) else {
+        scanned(bytes.len());
+        return "";
+    };
+    let last = bytes.iter().rposition(is_text).unwrap_or(first);
+    scanned(bytes.len().saturating_add(first).saturating_sub(last));
+    text.get(first..=last).unwrap_or_default()
 }
 
 /// Where the first `byte` is. The standard library's search by `char` costs several times as much
 /// on texts as short as these.
 pub(super) fn find(text: &str, byte: u8) -> Option<usize> {
-    memchr(byte, text.as_bytes())
+    seen(text.as_bytes(), memchr(byte, text.as_bytes()))
+}
+
+/// Counts a search that ended at `found`, or at the end.
+fn seen(bytes: &[u8], found: Option<usize>) -> Option<usize> {
+    scanned(found.map_or(bytes.len(), |at| at.saturating_add(1)));
+    found
 }
 
 /// What stands before and after the first `byte`, which must be ASCII.
@@ -139,6 +198,7 @@ pub(super) fn after<'a>(whole: &'a str, part: &str) -> &'a str {
 
 /// A decimal number; none if there is anything but digits. Too large a number saturates.
 pub(super) fn number(text: &str) -> Option<u64> {
+    scanned(text.len());
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
@@ -172,10 +232,9 @@ pub(super) fn split_outside<const ANGLES: bool>(text: &str, separator: u8) -> (&
 }
 
 fn find_from(bytes: &[u8], from: usize, find: impl Fn(&[u8]) -> Option<usize>) -> Option<usize> {
-    bytes
-        .get(from..)
-        .and_then(find)
-        .map(|at| from.saturating_add(at))
+    let rest = bytes.get(from..)?;
+    let found = seen(rest, find(rest));
+    found.map(|at| from.saturating_add(at))
 }
 
 /// Where the quoted string ends whose content begins at `from`.

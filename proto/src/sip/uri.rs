@@ -59,6 +59,9 @@ impl<'a> Host<'a> {
 
     /// Reads `host[:port]`, white space around the colon allowed.
     pub(super) fn with_port(text: &'a str) -> Result<(Self, Option<u16>), SyntaxError> {
+        if let Some(plain) = Self::plain(text) {
+            return Ok(plain);
+        }
         let bad = SyntaxError::new("a host is no name and no address");
         let (host, rest) = if text.starts_with('[') {
             let at = scan::find(text, b']').ok_or(bad)?;
@@ -79,6 +82,19 @@ impl<'a> Host<'a> {
         let bad = SyntaxError::new("a port is no number below 65536");
         let port = scan::number(scan::trim(rest.strip_prefix(':').ok_or(bad)?)).ok_or(bad)?;
         Ok((host, Some(u16::try_from(port).map_err(|_| bad)?)))
+    }
+
+    /// A name or an IPv4 address, and a port, without white space.
+    fn plain(text: &'a str) -> Option<(Self, Option<u16>)> {
+        let length = NAME.span(text.as_bytes());
+        let (host, rest) = text.split_at_checked(length)?;
+        let host = Self { text: host };
+        if rest.is_empty() {
+            return (length > 0).then_some((host, None));
+        }
+        let port = scan::number(rest.strip_prefix(':')?)?;
+        let port = u16::try_from(port).ok()?;
+        (length > 0).then_some((host, Some(port)))
     }
 
     /// The host as received, an IPv6 address with its brackets.
@@ -142,17 +158,28 @@ impl<'a> Uri<'a> {
     /// If it has no scheme, or characters no URI has, or its host or port is none.
     pub fn parse(text: &'a str) -> Result<Self, SyntaxError> {
         let bad = SyntaxError::new("a URI has no scheme");
-        let (scheme, rest) = scan::cut(text, b':').ok_or(bad)?;
-        if !is_scheme(scheme) {
+        let (scheme, rest) = match text.strip_prefix("sip:") {
+            Some(rest) => (Scheme::Sip, rest),
+            None => {
+                let (scheme, rest) = scan::cut(text, b':').ok_or(bad)?;
+                if !is_scheme(scheme) {
+                    return Err(bad);
+                }
+                (Scheme::read(scheme), rest)
+            }
+        };
+        let bad = SyntaxError::new("a URI is empty or has characters that no URI has");
+        // One look for most: a user and a host, or a host alone.
+        let user = USER.span(rest.as_bytes());
+        let (user, behind) = match rest.as_bytes().get(user) {
+            Some(b'@') => rest.split_at_checked(user).ok_or(bad)?,
+            _ => ("", rest),
+        };
+        if rest.is_empty() || !ALLOWED.holds_all(behind) {
             return Err(bad);
         }
-        if rest.is_empty() || !ALLOWED.holds_all(rest) {
-            return Err(SyntaxError::new(
-                "a URI is empty or has characters that no URI has",
-            ));
-        }
         let uri = Self {
-            scheme: Scheme::read(scheme),
+            scheme,
             user: None,
             password: None,
             host: Host::new(""),
@@ -163,24 +190,40 @@ impl<'a> Uri<'a> {
             raw: text,
         };
         match uri.scheme {
+            Scheme::Sip | Scheme::Sips if !user.is_empty() => {
+                let host = behind.strip_prefix('@').unwrap_or(behind);
+                uri.hosted(Some(user), None, host)
+            }
             Scheme::Sip | Scheme::Sips => uri.hierarchical(rest),
             Scheme::Tel => Ok(uri.number(rest)),
             Scheme::Urn | Scheme::Other(_) => Ok(uri),
         }
     }
 
-    fn hierarchical(mut self, rest: &'a str) -> Result<Self, SyntaxError> {
-        let hostport = match scan::cut(rest, b'@') {
+    fn hierarchical(self, rest: &'a str) -> Result<Self, SyntaxError> {
+        match scan::cut(rest, b'@') {
             Some((userinfo, hostport)) => {
                 let (user, password) = match scan::cut(userinfo, b':') {
                     Some((user, password)) => (user, Some(password)),
                     None => (userinfo, None),
                 };
-                (self.user, self.password) = (Some(user), password);
-                hostport
+                self.hosted(Some(user), password, hostport)
             }
-            None => rest,
-        };
+            None => self.hosted(None, None, rest),
+        }
+    }
+
+    fn hosted(
+        mut self,
+        user: Option<&'a str>,
+        password: Option<&'a str>,
+        hostport: &'a str,
+    ) -> Result<Self, SyntaxError> {
+        (self.user, self.password) = (user, password);
+        if let Some((host, port)) = Host::plain(hostport) {
+            (self.host, self.port) = (host, port);
+            return Ok(self);
+        }
         let (hostport, headers) = match scan::cut(hostport, b'?') {
             Some((before, headers)) => (before, Some(headers)),
             None => (hostport, None),
@@ -283,6 +326,13 @@ const NAME: ByteSet = byte_set!(is_name_byte);
 
 const fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')
+}
+
+/// What may stand in a user part, and means nothing in it.
+const USER: ByteSet = byte_set!(is_user_byte);
+
+const fn is_user_byte(byte: u8) -> bool {
+    is_allowed(byte) && !matches!(byte, b':' | b'@')
 }
 
 /// What may stand in a URI; liberal, since real ones have more than the grammar allows.

@@ -7,10 +7,8 @@ mod request;
 mod response;
 
 use std::borrow::Cow;
-use std::fmt::{self, Write};
 use std::net::SocketAddr;
 
-use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::header::{HeaderName, Via};
@@ -93,14 +91,41 @@ impl<'a> Extra<'a> {
         )
     }
 
-    fn write(&self, out: &mut dyn Write) -> fmt::Result {
+    fn write(&self, out: &mut impl Sink) {
         for (name, value) in &self.fields {
-            line(out, name, value)?;
+            line(out, name, value);
         }
         if let Some(content_type) = &self.content_type {
-            line(out, "Content-Type", content_type)?;
+            line(out, "Content-Type", content_type);
         }
-        write!(out, "Content-Length: {}\r\n\r\n", self.body.len())
+        out.put("Content-Length: ");
+        out.number(self.body.len());
+        out.put("\r\n\r\n");
+    }
+}
+
+/// What a head is written into: a count first, then a block of that size.
+trait Sink {
+    fn put(&mut self, text: &str);
+
+    /// A decimal number.
+    fn number(&mut self, number: usize) {
+        let mut digits = [b'0'; 20];
+        let mut rest = number;
+        let mut used = 0_usize;
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0'.saturating_add(u8::try_from(rest % 10).unwrap_or_default());
+            rest /= 10;
+            used = used.saturating_add(1);
+            if rest == 0 {
+                break;
+            }
+        }
+        let from = digits.len().saturating_sub(used);
+        let text = digits
+            .get(from..)
+            .and_then(|text| std::str::from_utf8(text).ok());
+        self.put(text.unwrap_or_default());
     }
 }
 
@@ -111,36 +136,47 @@ fn check_value(what: &'static str, value: &str) -> Result<(), Refused> {
     Ok(())
 }
 
-fn line(out: &mut dyn Write, name: &str, value: &str) -> fmt::Result {
-    out.write_str(name)?;
-    out.write_str(": ")?;
-    out.write_str(value)?;
-    out.write_str("\r\n")
+fn line(out: &mut impl Sink, name: &str, value: &str) {
+    out.put(name);
+    out.put(": ");
+    out.put(value);
+    out.put("\r\n");
 }
 
-/// Writes twice: once to learn the size, once into a block of that size. So the result is one
-/// allocation, shared without another.
-fn render(head: impl Fn(&mut dyn Write) -> fmt::Result, body: &[u8]) -> Result<Bytes, Refused> {
-    let mut size = Size(body.len());
-    let counted = head(&mut size);
-    if counted.is_err() || size.0 > limits::SIP_MESSAGE_BYTES_MAX {
-        return Err(Refused::TooLarge);
-    }
-    let mut text = String::with_capacity(size.0);
-    if head(&mut text).is_err() {
-        return Err(Refused::TooLarge);
-    }
-    let mut bytes = text.into_bytes();
-    bytes.extend_from_slice(body);
-    Ok(Bytes::from(bytes))
+/// Writes `$head` twice: once to learn the size, once into a block of that size. So the result is
+/// one allocation, shared without another.
+macro_rules! render {
+    ($out:ident => $head:expr, $body:expr) => {{
+        let mut size = $crate::sip::write::Size($body.len());
+        {
+            let $out = &mut size;
+            $head;
+        }
+        if size.0 > $crate::base::limits::SIP_MESSAGE_BYTES_MAX {
+            return Err(Refused::TooLarge);
+        }
+        let mut bytes = Vec::with_capacity(size.0);
+        {
+            let $out = &mut bytes;
+            $head;
+        }
+        bytes.extend_from_slice($body);
+        Ok(Bytes::from(bytes))
+    }};
 }
+use render;
 
 struct Size(usize);
 
-impl Write for Size {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
+impl Sink for Size {
+    fn put(&mut self, text: &str) {
         self.0 = self.0.saturating_add(text.len());
-        Ok(())
+    }
+}
+
+impl Sink for Vec<u8> {
+    fn put(&mut self, text: &str) {
+        self.extend_from_slice(text.as_bytes());
     }
 }
 

@@ -2,11 +2,16 @@
 
 mod births;
 mod edge;
+mod flood;
 mod golden;
+mod no_allocation;
+mod refresh;
 mod revive;
+mod session_timer;
 mod sip_mutations;
 mod sip_oracle;
 mod sip_torture;
+mod sip_torture_uas;
 mod tidy;
 mod uas;
 mod world;

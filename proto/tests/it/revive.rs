@@ -110,11 +110,16 @@ fn sip(name: &str, text: &str) -> Input {
 }
 
 fn link(name: &str) -> Input {
+    link_of(name, VERSION)
+}
+
+/// A link to a member that reads no newer version than `wire`.
+fn link_of(name: &str, wire: u8) -> Input {
     Input::LinkUp {
         member: member(name, 1),
         session: 1,
         shards: 1,
-        wire: VERSION,
+        wire,
     }
 }
 
@@ -131,10 +136,11 @@ fn request(method: &str, branch: &str, to_tag: &str, cseq: u32) -> String {
     )
 }
 
-/// The record of a call that a shard of this build has answered, and the call's tag.
-fn written() -> (Record, String) {
+/// The record of a call that a shard of this build has answered, beside a member that reads no
+/// newer version than `wire`, and the call's tag.
+fn written(wire: u8) -> (Record, String) {
     let mut owner = shard("sip-1");
-    owner.handle(NOW, link("sip-2"));
+    owner.handle(NOW, link_of("sip-2", wire));
     owner.handle(NOW, sip("sip-1", &request("INVITE", "one", "", 1)));
     let mut records = Vec::new();
     for output in drain(&mut owner) {
@@ -177,20 +183,23 @@ fn replaced(state: &[u8], from: &str, to: &str) -> Vec<u8> {
     state
 }
 
-/// Which tag the call drew is chance; everything else in its state is not.
+/// Which tag the call drew is chance; everything else in its state is not. Beside a member that
+/// reads no newer version, the older state is written.
 #[test]
 fn the_state_of_a_call_is_written_as_ever() {
-    let (record, tag) = written();
-    let beside = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    fs::write(beside.join("call-state.bin"), &record.state).expect("it can be written");
-    fs::write(beside.join("call-tag.txt"), format!("{tag}\n")).expect("it can be written");
-    let state = replaced(&record.state, &tag, &golden_tag());
-    assert!(
-        state == golden(1, "call-state.bin"),
-        "this build writes another state, see {}. Nodes of both builds meet in one cluster during \
-         an upgrade: the golden stays, a new layout is a new STATE_VERSION",
-        beside.display()
-    );
+    for version in 1..=VERSION {
+        let (record, tag) = written(version);
+        let beside = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let made = beside.join(format!("v{version}-call-state.bin"));
+        let state = replaced(&record.state, &tag, &golden_tag());
+        fs::write(&made, &state).expect("it can be written");
+        assert!(
+            state == golden(version, "call-state.bin"),
+            "this build writes another state, see {}. Nodes of both builds meet in one cluster \
+             during an upgrade: the golden stays, a new layout is a new STATE_VERSION",
+            made.display()
+        );
+    }
 }
 
 /// An heir that holds nothing but `state` in a record, after its owner is gone and a BYE came: what
@@ -254,11 +263,11 @@ fn bye_at_heir(state: Bytes, age_ms: u32) -> Vec<(u16, String)> {
 
 #[test]
 fn a_call_comes_to_life_from_the_golden_state() {
-    for age_ms in [0, 90_000, u32::MAX] {
-        let answers = bye_at_heir(Bytes::from(golden(1, "call-state.bin")), age_ms);
+    for (version, age_ms) in [(1, 0), (2, 0), (1, 90_000), (2, 90_000), (1, u32::MAX)] {
+        let answers = bye_at_heir(Bytes::from(golden(version, "call-state.bin")), age_ms);
         assert!(
             answers.contains(&(200, "BYE".into())),
-            "{age_ms}: {answers:?}"
+            "version {version}, {age_ms}: {answers:?}"
         );
     }
 }
@@ -267,7 +276,7 @@ fn a_call_comes_to_life_from_the_golden_state() {
 #[test]
 fn a_damaged_state_stops_nobody() {
     let mut rng = rng::from_seed([44; 32]);
-    let state = golden(1, "call-state.bin");
+    let state = golden(2, "call-state.bin");
     for cut in 0..state.len() {
         bye_at_heir(Bytes::copy_from_slice(&state[..cut]), 0);
     }

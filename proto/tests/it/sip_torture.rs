@@ -12,12 +12,12 @@ use callring_proto::sip::{HeaderName, Malformed, Message, ResponseBuilder, Schem
 pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) bytes: Bytes,
-    kind: String,
+    pub(crate) kind: String,
     method_or_code: String,
     via_transport: String,
     via_sent_by: String,
     parse: String,
-    expect_uas: String,
+    pub(crate) expect_uas: String,
 }
 
 fn folder() -> PathBuf {
@@ -68,6 +68,35 @@ fn every_message_of_the_index_gets_what_it_says() {
             }
             (Err(malformed), "reject" | "either") => refused(&row, malformed),
             _ => panic!("{}: {outcome:?}", row.name),
+        }
+    }
+}
+
+/// What lies between our reading and the wire: a message is kept as it came, but for folds, which
+/// are white space of the same length, bytes that are no text, and what lies beyond the body.
+#[test]
+fn every_accepted_message_is_kept_byte_for_byte() {
+    for row in rows() {
+        let Ok(message) = Message::parse(row.bytes.clone()) else {
+            continue;
+        };
+        let folded: Vec<u8> = row.bytes.to_vec();
+        let kept = message.bytes();
+        let head = kept.len() - message.body().len();
+        assert_eq!(message.body(), &folded[head..kept.len()], "{}", row.name);
+        for (at, (kept, came)) in kept.iter().zip(&folded).enumerate().take(head) {
+            let fold = || {
+                let line_end = folded[at..].starts_with(b"\r\n") || folded[at] == b'\n';
+                let next = folded[at..]
+                    .iter()
+                    .find(|byte| !matches!(byte, b'\r' | b'\n'));
+                line_end && matches!(next, Some(b' ' | b'\t'))
+            };
+            assert!(
+                kept == came || *kept == b' ' && fold(),
+                "{} at {at}: {kept} for {came}",
+                row.name
+            );
         }
     }
 }

@@ -1,23 +1,30 @@
 //! A call as it lies in a record: everything an heir needs, timers as remaining time (SIP.md S4).
 //!
+//! [`SipImage`] is frozen: it is what the first release wrote. What came later stands beside it, in
+//! [`SipMore`].
+//!
 //! What is *decided* counts as let out: whoever revives the image has had it acknowledged, so it may
 //! answer a repeated request with it (PROTOCOL.md G1).
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, ClientTx, Server, ServerTx, SipCall, Unacked};
+use super::client::{Ack, Client, ClientTx, Purpose};
+use super::{Answer, Server, ServerTx, SipCall, Unacked};
 use crate::base::flow::Flow;
 use crate::base::time::Instant;
 use crate::sip::dialog::Dialog;
+use crate::sip::dialog::session_timer::SessionTimer;
 use crate::sip::effect::{Cause, OwnRequestId, RequestId};
 use crate::sip::message::Message;
 use crate::sip::method::Method;
+use crate::sip::transaction::client_invite::{ClientInvite, Image as InviteClientImage};
 use crate::sip::transaction::client_other::{ClientOther, Image as OtherClientImage};
 use crate::sip::transaction::key::{ClientKey, TransactionKey};
 use crate::sip::transaction::server_invite::{Image as InviteImage, ServerInvite};
 use crate::sip::transaction::server_other::{Image as OtherImage, ServerOther};
 use crate::sip::transaction::success::{Image as UnackedImage, UnackedSuccess};
+use crate::sip::transaction::timer::Remaining;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum ServerImage {
@@ -73,6 +80,28 @@ pub struct SipImage {
     ended: Option<CauseImage>,
 }
 
+/// An INVITE of our own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct OwnInviteImage {
+    key: ClientKey,
+    flow: Flow,
+    request: Bytes,
+    purpose: Purpose,
+    ack_branch: Option<Box<str>>,
+    ack: Option<Ack>,
+    given_up: bool,
+    machine: InviteClientImage,
+}
+
+/// What a record holds of a call beside [`SipImage`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SipMore {
+    invites: Vec<OwnInviteImage>,
+    /// Requests among the image's that were sent to refresh the peer's target.
+    refreshes: Vec<ClientKey>,
+    timer: Option<SessionTimer<Remaining>>,
+}
+
 impl SipImage {
     /// The dialog, for whoever only looks.
     #[must_use]
@@ -118,6 +147,7 @@ impl SipCall {
             clients: self
                 .clients
                 .iter()
+                .filter(|client| client.method != Method::Invite)
                 .map(|client| client_image(client, now))
                 .collect(),
             unacked: decided_success.or(unacked),
@@ -126,9 +156,32 @@ impl SipCall {
         }
     }
 
+    /// What goes into the record beside the image.
+    #[must_use]
+    pub fn more(&self, now: Instant) -> SipMore {
+        let invites = self
+            .clients
+            .iter()
+            .filter(|one| one.method == Method::Invite);
+        let others = self
+            .clients
+            .iter()
+            .filter(|one| one.method != Method::Invite);
+        SipMore {
+            invites: invites
+                .map(|client| own_invite_image(client, now))
+                .collect(),
+            refreshes: others
+                .filter(|client| client.purpose == Purpose::Refresh)
+                .map(|client| client.key.clone())
+                .collect(),
+            timer: self.timer.map(|timer| timer.snapshot(now)),
+        }
+    }
+
     /// The call brought back; `written` is when its image was made, by this node's clock.
     #[must_use]
-    pub fn restore(image: SipImage, written: Instant) -> Self {
+    pub fn restore(image: SipImage, more: SipMore, written: Instant) -> Self {
         let mut call = Self {
             dialog: image.dialog,
             servers: Vec::new(),
@@ -139,6 +192,10 @@ impl SipCall {
                 machine: UnackedSuccess::restore(&unacked.machine, written),
             }),
             bye_after_ack: image.bye_after_ack,
+            refresh: None,
+            timer: more
+                .timer
+                .map(|timer| SessionTimer::restore(timer, written)),
             ended: image.ended.map(Cause::from),
             end_shared: false,
             next_id: 0,
@@ -146,53 +203,118 @@ impl SipCall {
             effects: Vec::new(),
         };
         for server in image.servers {
-            let id = RequestId(call.new_id());
-            let machine = match &server.machine {
-                ServerImage::Invite(one) => Server::Invite(ServerInvite::restore(one, written)),
-                ServerImage::Other(one) => Server::Other(ServerOther::restore(one, written)),
-            };
-            let open = server.open.and_then(|bytes| Message::parse(bytes).ok());
-            let answer = open.map_or(Answer::Out, |request| Answer::Open(Box::new(request)));
-            let ServerTxImage {
-                key,
-                method,
-                cseq,
-                reply,
-                ..
-            } = server;
-            call.servers.push(ServerTx {
-                id,
-                key,
-                method,
-                cseq,
-                reply,
-                machine,
-                answer,
-            });
+            call.restore_server(server, written);
         }
         for client in image.clients {
-            let id = OwnRequestId(call.new_id());
-            let machine = client
-                .machine
-                .as_ref()
-                .map(|one| ClientOther::restore(one, written));
-            let ClientTxImage {
-                key,
-                method,
-                flow,
-                request,
-                ..
-            } = client;
-            call.clients.push(ClientTx {
-                id,
-                key,
-                method,
-                flow,
-                request,
-                machine,
-            });
+            call.restore_client(client, &more, written);
+        }
+        for invite in more.invites {
+            call.restore_invite(invite, written);
+        }
+        if let Some(at) = call.timer.and_then(|timer| timer.refresh_at()) {
+            call.plan_refresh(at);
         }
         call
+    }
+}
+
+impl SipCall {
+    fn restore_server(&mut self, server: ServerTxImage, written: Instant) {
+        let id = RequestId(self.new_id());
+        let machine = match &server.machine {
+            ServerImage::Invite(one) => Server::Invite(ServerInvite::restore(one, written)),
+            ServerImage::Other(one) => Server::Other(ServerOther::restore(one, written)),
+        };
+        let open = server.open.and_then(|bytes| Message::parse(bytes).ok());
+        let answer = open.map_or(Answer::Out, |request| Answer::Open(Box::new(request)));
+        let ServerTxImage {
+            key,
+            method,
+            cseq,
+            reply,
+            ..
+        } = server;
+        self.servers.push(ServerTx {
+            id,
+            key,
+            method,
+            cseq,
+            reply,
+            machine,
+            answer,
+        });
+    }
+
+    fn restore_client(&mut self, client: ClientTxImage, more: &SipMore, written: Instant) {
+        let id = OwnRequestId(self.new_id());
+        let machine = client
+            .machine
+            .as_ref()
+            .map(|one| Client::Other(ClientOther::restore(one, written)));
+        let refresh = more.refreshes.contains(&client.key);
+        let ClientTxImage {
+            key,
+            method,
+            flow,
+            request,
+            ..
+        } = client;
+        self.clients.push(ClientTx {
+            id,
+            key,
+            method,
+            flow,
+            request,
+            purpose: if refresh {
+                Purpose::Refresh
+            } else {
+                Purpose::App
+            },
+            ack_branch: None,
+            ack: None,
+            acked: false,
+            given_up: false,
+            machine,
+        });
+    }
+
+    fn restore_invite(&mut self, invite: OwnInviteImage, written: Instant) {
+        let id = OwnRequestId(self.new_id());
+        let machine = ClientInvite::restore(&invite.machine, written);
+        self.clients.push(ClientTx {
+            id,
+            key: invite.key,
+            method: Method::Invite,
+            flow: invite.flow,
+            request: invite.request,
+            purpose: invite.purpose,
+            ack_branch: invite.ack_branch,
+            acked: invite.ack.is_some(),
+            ack: invite.ack,
+            given_up: invite.given_up,
+            machine: Some(Client::Invite(machine)),
+        });
+    }
+}
+
+fn own_invite_image(client: &ClientTx, now: Instant) -> OwnInviteImage {
+    OwnInviteImage {
+        key: client.key.clone(),
+        flow: client.flow.clone(),
+        request: client.request.clone(),
+        purpose: client.purpose,
+        ack_branch: client.ack_branch.clone(),
+        ack: client.ack.clone(),
+        given_up: client.given_up,
+        machine: match &client.machine {
+            Some(Client::Invite(machine)) => machine.snapshot(now),
+            // Decided counts as let out.
+            Some(Client::Other(_)) | None => {
+                let reliable = client.flow.transport.is_reliable();
+                let request = client.request.clone();
+                ClientInvite::new(reliable, request, now, &mut Vec::new()).snapshot(now)
+            }
+        },
     }
 }
 
@@ -224,7 +346,10 @@ fn client_image(client: &ClientTx, now: Instant) -> ClientTxImage {
         method: client.method.clone(),
         flow: client.flow.clone(),
         request: client.request.clone(),
-        machine: client.machine.as_ref().map(|machine| machine.snapshot(now)),
+        machine: match &client.machine {
+            Some(Client::Other(machine)) => Some(machine.snapshot(now)),
+            Some(Client::Invite(_)) | None => None,
+        },
     }
 }
 

@@ -4,19 +4,21 @@
 //! out. It never sends by itself, never asks the time, and knows neither members nor records. Every
 //! step that a record must hold sets `changed`.
 
+mod client;
 mod image;
+mod refresh;
 mod reply;
 mod uac;
 mod uas;
 
 use bytes::Bytes;
 
+use super::dialog::session_timer::SessionTimer;
 use super::dialog::{Dialog, Stage};
-use super::effect::{Cause, Effect, Event, OwnRequestId, RequestId};
+use super::effect::{Cause, Effect, Event, RequestId};
 use super::message::Message;
 use super::method::Method;
-use super::transaction::client_other::ClientOther;
-use super::transaction::key::{ClientKey, Rfc2543Fields, TransactionKey};
+use super::transaction::key::{Rfc2543Fields, TransactionKey};
 use super::transaction::server_invite::ServerInvite;
 use super::transaction::server_other::ServerOther;
 use super::transaction::success::UnackedSuccess;
@@ -25,14 +27,17 @@ use super::write::response_target;
 use crate::base::flow::Flow;
 use crate::base::time::Instant;
 
-pub use image::SipImage;
+pub use client::chance_of;
+use client::{Client, ClientTx};
+pub use image::{SipImage, SipMore};
+use refresh::Refresh;
 pub use reply::Reply;
-pub use uac::Egress;
+pub use uac::{Again, Egress};
 
 /// Methods that a call answers: the value of Allow.
 pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE";
-/// Option tags that a call knows (RFC 3261 20.37); none yet.
-pub const SUPPORTED: &[&str] = &[];
+/// Option tags that a call knows (RFC 3261 20.37).
+pub const SUPPORTED: &[&str] = &["timer"];
 
 /// Why an application's verb could not be carried out. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -109,17 +114,6 @@ struct ServerTx {
 }
 
 #[derive(Clone, Debug)]
-struct ClientTx {
-    id: OwnRequestId,
-    key: ClientKey,
-    method: Method,
-    flow: Flow,
-    request: Bytes,
-    /// None until it is let out.
-    machine: Option<ClientOther>,
-}
-
-#[derive(Clone, Debug)]
 struct Unacked {
     cseq: u32,
     flow: Flow,
@@ -135,6 +129,11 @@ pub struct SipCall {
     unacked: Option<Unacked>,
     /// A BYE of ours that must wait for the ACK (RFC 3261 15).
     bye_after_ack: bool,
+    /// A word to the peer that is due at some time: that the session lives (RFC 4028), or where the
+    /// call is now. Not in the image: what an heir has to say, it knows.
+    refresh: Option<Refresh>,
+    /// How long the session lives without a refresh.
+    timer: Option<SessionTimer>,
     ended: Option<Cause>,
     /// The peer has said that it is over, or has answered our saying so.
     end_shared: bool,
@@ -187,6 +186,13 @@ impl SipCall {
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.ended.is_some() && self.servers.is_empty() && self.clients.is_empty()
+    }
+
+    /// Whether a request belongs to a transaction that the call has.
+    #[must_use]
+    pub fn has_transaction(&self, request: &Message) -> bool {
+        let key = server_key(request);
+        self.servers.iter().any(|server| server.key == key)
     }
 
     /// Live transactions.
@@ -248,12 +254,15 @@ impl SipCall {
         let clients = self
             .clients
             .iter()
-            .filter_map(|client| client.machine.as_ref().and_then(ClientOther::next_deadline));
+            .filter_map(|client| client.machine.as_ref().and_then(Client::next_deadline));
         let unacked = self
             .unacked
             .iter()
             .filter_map(|unacked| unacked.machine.next_deadline());
-        servers.chain(clients).chain(unacked).min()
+        let refresh = self.refresh.iter().map(Refresh::at);
+        let session = self.session_deadline();
+        let others = unacked.chain(refresh).chain(session);
+        servers.chain(clients).chain(others).min()
     }
 
     /// Lets everything happen that is due.
@@ -287,9 +296,11 @@ impl SipCall {
             self.act(&flow, actions);
         }
         for (id, method) in lost {
-            self.own_request_done(id, &method, None);
+            self.own_request_done(id, &method, None, now);
         }
         self.on_unacked_timeout(now);
+        self.put_off_refresh(now);
+        self.on_session_timeout(now);
         self.sweep();
     }
 
@@ -344,6 +355,10 @@ impl SipCall {
             self.ended = Some(cause);
             self.dialog.stage = Stage::Ended;
             self.unacked = None;
+            self.refresh = None;
+            self.timer = None;
+            // An INVITE of ours that rings would be waited for without end.
+            self.clients.retain(|client| !client.is_open_invite());
             self.end_shared = !matches!(cause, Cause::OwnBye | Cause::NoAck);
             self.changed = true;
             self.tell(Event::Ended(cause));

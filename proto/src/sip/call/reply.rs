@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::ALLOW;
 use crate::base::flow::Flow;
+use crate::sip::dialog::session_timer::SessionTimer;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
 use crate::sip::write::{Refused, ResponseBuilder};
@@ -56,6 +57,7 @@ pub(super) fn write_reply(
     local_tag: &str,
     contact: Option<String>,
     initial: bool,
+    timer: Option<&SessionTimer>,
 ) -> Result<Bytes, Refused> {
     let mut builder = ResponseBuilder::new(request, reply.status).to_tag(local_tag);
     builder = builder.source(flow.remote);
@@ -73,6 +75,14 @@ pub(super) fn write_reply(
         builder = builder
             .header("Allow", ALLOW)
             .header("Accept", "application/sdp");
+    }
+    if let Some(timer) = timer {
+        builder = builder
+            .header("Session-Expires", timer.in_response())
+            .header("Supported", "timer");
+        if !timer.ours {
+            builder = builder.header("Require", "timer"); // RFC 4028 9
+        }
     }
     for (name, value) in &reply.headers {
         builder = builder.header(name.as_str(), value.as_str());

@@ -2,16 +2,14 @@
 
 use bytes::Bytes;
 
-use super::{CallError, ClientTx, SipCall};
+use super::client::{ClientTx, Purpose};
+use super::{ALLOW, CallError, SipCall};
 use crate::base::flow::Flow;
-use crate::base::time::Instant;
 use crate::sip::dialog::{Stage, is_target_refresh, next_hop};
-use crate::sip::effect::{Cause, Class, Effect, Outgoing, OwnRequestId, RequestId, What};
-use crate::sip::header::with_tag;
+use crate::sip::effect::{Cause, Class, Effect, Event, Outgoing, OwnRequestId, RequestId, What};
+use crate::sip::header::HeaderName;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
-use crate::sip::transaction::Action;
-use crate::sip::transaction::client_other::{ClientOther, State};
 use crate::sip::transaction::key::ClientKey;
 use crate::sip::write::RequestBuilder;
 
@@ -22,8 +20,50 @@ pub struct Egress {
     pub flow: Flow,
     /// Its branch: a sealed locator.
     pub branch: Box<str>,
+    /// The branch of an INVITE's ACK, if it is one.
+    pub ack_branch: Option<Box<str>>,
     /// Own CSeq numbers start above this (PROTOCOL.md rule 23).
     pub cseq_floor: u32,
+}
+
+/// A request of a dead owner's that is to be sent again, with a number of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Again {
+    method: Method,
+    headers: Vec<(String, String)>,
+    body: Option<(String, Bytes)>,
+}
+
+impl Again {
+    fn of(client: &ClientTx) -> Option<Self> {
+        let request = Message::parse(client.request.clone()).ok()?;
+        // What `write_request` writes by itself.
+        let own = |name: HeaderName| {
+            matches!(
+                name,
+                HeaderName::Via
+                    | HeaderName::MaxForwards
+                    | HeaderName::Route
+                    | HeaderName::From
+                    | HeaderName::To
+                    | HeaderName::CallId
+                    | HeaderName::CSeq
+                    | HeaderName::Contact
+                    | HeaderName::Allow
+                    | HeaderName::ContentType
+                    | HeaderName::ContentLength
+            )
+        };
+        let fields = request.fields().filter(|field| !own(field.name));
+        let kind = request.content_type().map(str::to_owned);
+        Some(Self {
+            method: client.method.clone(),
+            headers: fields
+                .map(|field| (field.name_text.to_owned(), field.value.to_owned()))
+                .collect(),
+            body: kind.map(|kind| (kind, Bytes::copy_from_slice(request.body()))),
+        })
+    }
 }
 
 impl SipCall {
@@ -41,40 +81,41 @@ impl SipCall {
         if self.dialog.stage == Stage::Ended {
             return Err(CallError::Ended);
         }
-        self.write_request(method, headers, body, egress)
+        self.write_request(method, headers, body, egress, Purpose::App)
     }
 
-    fn write_request(
+    pub(super) fn write_request(
         &mut self,
         method: Method,
         headers: &[(String, String)],
         body: Option<(&str, &[u8])>,
         egress: Egress,
+        purpose: Purpose,
     ) -> Result<OwnRequestId, CallError> {
         let hop = next_hop(&self.dialog);
         let mut flow = egress.flow;
         // SIP.md S6: a next hop that is a name is reached by the way the peer's last request came.
         flow.remote = hop.address.unwrap_or(self.dialog.flow.remote);
         let cseq = self.dialog.next_seq(egress.cseq_floor);
+        if is_target_refresh(&method) {
+            self.dialog.set_contact(&flow);
+        }
         let dialog = &self.dialog;
-        let to = if dialog.remote_tag.is_empty() {
-            dialog.remote_uri.clone()
-        } else {
-            with_tag(&dialog.remote_uri, &dialog.remote_tag)
-        };
         let mut builder = RequestBuilder::new(method.clone(), hop.uri)
             .via(
                 flow.transport,
                 flow.advertise.as_ref(),
                 egress.branch.as_ref(),
             )
-            .from(with_tag(&dialog.local_uri, &dialog.local_tag))
-            .to(to)
+            .from(dialog.local_value())
+            .to(dialog.remote_value())
             .call_id(dialog.call_id.as_str())
             .cseq(cseq)
             .routes(hop.routes);
         if is_target_refresh(&method) {
-            builder = builder.contact(dialog.contact.as_str());
+            builder = builder
+                .contact(dialog.contact.as_str())
+                .header("Allow", ALLOW);
         }
         for (name, value) in headers {
             builder = builder.header(name.as_str(), value.as_str());
@@ -91,6 +132,11 @@ impl SipCall {
             method,
             flow,
             request,
+            purpose,
+            ack_branch: egress.ack_branch,
+            ack: None,
+            acked: false,
+            given_up: false,
             machine: None,
         });
         self.changed = true;
@@ -132,7 +178,7 @@ impl SipCall {
             return Err(CallError::Ended);
         }
         self.bye_after_ack = false;
-        self.write_request(Method::Bye, &[], None, egress)?;
+        self.write_request(Method::Bye, &[], None, egress, Purpose::App)?;
         self.end(Cause::OwnBye);
         Ok(())
     }
@@ -143,63 +189,51 @@ impl SipCall {
     }
 
     /// What an heir must send anew, because its answer would go to a dead member's address: taken
-    /// out of the call, to be asked for again with a new number (SIP.md S4).
-    pub fn take_unanswered(&mut self) -> Vec<Method> {
-        // One that was answered only waits for repetitions of its answer.
-        let waits = |client: &ClientTx| {
-            client.machine.as_ref().is_none_or(|machine| {
-                matches!(machine.state(), State::Trying(_) | State::Proceeding(_))
-            })
-        };
-        let taken = std::mem::take(&mut self.clients);
-        taken
-            .into_iter()
-            .filter(waits)
-            .map(|client| client.method)
-            .collect()
+    /// out of the call, to be asked for again with a new number (SIP.md S4). An INVITE stays, for a
+    /// 2xx to it may still come and has to be acknowledged; a refresh is the heir's own business.
+    pub fn take_unanswered(&mut self) -> Vec<Again> {
+        let mut again = Vec::new();
+        for client in std::mem::take(&mut self.clients) {
+            match client.method {
+                Method::Invite => self.clients.push(client),
+                // One that was answered only waits for repetitions of its answer.
+                _ if !client.is_open() || client.purpose == Purpose::Refresh => {}
+                _ => again.extend(Again::of(&client)),
+            }
+        }
+        again
+    }
+
+    /// Whether an owner before this one has sent an INVITE that nobody has answered finally. From
+    /// now on it is not waited for: the heir settles with an offer of its own. While its
+    /// transaction lives it is repeated, and a 2xx to it is acknowledged.
+    pub fn give_up_invites(&mut self) -> bool {
+        let mut lost = Vec::new();
+        for client in self.clients.iter_mut().filter(|one| one.is_open_invite()) {
+            client.given_up = true;
+            lost.push((client.id, client.purpose));
+        }
+        for (id, purpose) in &lost {
+            if *purpose == Purpose::App {
+                self.tell(Event::Response {
+                    id: *id,
+                    method: Method::Invite,
+                    message: None,
+                });
+            }
+        }
+        !lost.is_empty()
     }
 
     /// Sends a request anew that [`SipCall::take_unanswered`] named.
     ///
     /// # Errors
     /// [`CallError`] if it can't be written.
-    pub fn again(&mut self, method: Method, egress: Egress) -> Result<(), CallError> {
-        self.write_request(method, &[], None, egress).map(|_| ())
-    }
-
-    pub(super) fn emit_request(&mut self, id: OwnRequestId, now: Instant) {
-        let Some(client) = self.clients.iter_mut().find(|client| client.id == id) else {
-            return;
-        };
-        let mut actions = Vec::new();
-        let reliable = client.flow.transport.is_reliable();
-        let request = client.request.clone();
-        client.machine = Some(ClientOther::new(reliable, request, now, &mut actions));
-        let flow = client.flow.clone();
-        self.act(&flow, actions);
-    }
-
-    /// A response whose branch is ours.
-    pub fn on_response(&mut self, response: &Message, now: Instant) {
-        let Some(branch) = response.branch() else {
-            return;
-        };
-        let key = ClientKey::new(branch, response.method().as_str());
-        let status = response.status().unwrap_or(500);
-        let Some(client) = self.clients.iter_mut().find(|client| client.key == key) else {
-            return;
-        };
-        let Some(machine) = client.machine.as_mut() else {
-            return;
-        };
-        let mut actions = Vec::new();
-        machine.on_response(status, now, &mut actions);
-        let (id, method, flow) = (client.id, client.method.clone(), client.flow.clone());
-        let final_one = status >= 200 && actions.contains(&Action::Deliver);
-        self.act(&flow, actions);
-        if final_one {
-            self.own_request_done(id, &method, Some(response.clone()));
-        }
-        self.sweep();
+    pub fn again(&mut self, again: &Again, egress: Egress) -> Result<(), CallError> {
+        let body = again.body.as_ref();
+        let body = body.map(|(kind, body)| (kind.as_str(), body.as_ref()));
+        let method = again.method.clone();
+        self.write_request(method, &again.headers, body, egress, Purpose::App)
+            .map(|_| ())
     }
 }

@@ -1,14 +1,17 @@
 //! Requests of the peer and our answers to them. RFC 3261 8.2, 9.2, 12.2.2, 13.3, 14.2, 15.1.2.
 
+use super::client::{ClientTx, chance_of};
 use super::reply::{Reply, write_reply};
 use super::{ALLOW, Answer, CallError, Server, ServerTx, SipCall, Unacked, reply_flow, server_key};
 use crate::base::flow::Flow;
 use crate::base::limits::SERVER_TRANSACTIONS_PER_CALL_MAX;
 use crate::base::time::Instant;
+use crate::sip::dialog::session_timer::{MIN_SE, SessionTimer, is_too_small};
 use crate::sip::dialog::{Dialog, Order, Stage, is_target_refresh};
-use crate::sip::effect::{Cause, Class, Effect, Event, Outgoing, OwnRequestId, RequestId, What};
+use crate::sip::effect::{Cause, Class, Effect, Event, Outgoing, RequestId, What};
 use crate::sip::message::Message;
 use crate::sip::method::Method;
+use crate::sip::reception::unsupported;
 use crate::sip::transaction::key::TransactionKey;
 use crate::sip::transaction::server_invite::ServerInvite;
 use crate::sip::transaction::server_other::ServerOther;
@@ -25,6 +28,8 @@ impl SipCall {
             clients: Vec::new(),
             unacked: None,
             bye_after_ack: false,
+            refresh: None,
+            timer: None,
             ended: None,
             end_shared: false,
             next_id: 0,
@@ -104,15 +109,36 @@ impl SipCall {
         if self.dialog.order(&request) == Order::Stale {
             return self.refuse_now(&request, flow, 500); // RFC 3261 12.2.2
         }
+        if let Some(unknown) = unsupported(&request) {
+            self.dialog.remote_seq = Some(request.cseq_number());
+            self.changed = true;
+            let fields = [("Unsupported", unknown.as_str())];
+            return self.refuse_with(&request, flow, 420, &fields); // RFC 3261 8.2.2.3
+        }
+        if is_target_refresh(request.method()) && is_too_small(&request) {
+            self.dialog.remote_seq = Some(request.cseq_number());
+            self.changed = true;
+            let least = MIN_SE.to_string();
+            return self.refuse_with(&request, flow, 422, &[("Min-SE", &least)]); // RFC 4028 9
+        }
         let open_invite = self.servers.iter().any(|server| {
             server.method == Method::Invite && matches!(server.answer, Answer::Open(_))
         });
+        let ours_open = self.clients.iter().any(ClientTx::is_open_invite);
         match request.method() {
+            // RFC 3261 14.2 and RFC 3311 5.2: their offer meets one of ours.
+            Method::Invite | Method::Update if ours_open && brings_offer(&request) => {
+                self.dialog.remote_seq = Some(request.cseq_number());
+                self.changed = true;
+                self.refuse_now(&request, flow, 491);
+            }
             // RFC 3261 14.2: one INVITE at a time.
             Method::Invite | Method::Update if open_invite && self.dialog.stage != Stage::Early => {
                 self.dialog.remote_seq = Some(request.cseq_number());
                 self.changed = true;
-                self.refuse_with(&request, flow, 500, &[("Retry-After", "2")]);
+                // RFC 3261 14.2: 0 to 10 s, by chance; the peer's branch is as good as any.
+                let pause = (chance_of(request.branch().unwrap_or_default()) % 11).to_string();
+                self.refuse_with(&request, flow, 500, &[("Retry-After", &pause)]);
             }
             Method::Bye => self.on_bye(request, flow, now),
             Method::Invite | Method::Info | Method::Update | Method::Options => {
@@ -292,10 +318,22 @@ impl SipCall {
         let Answer::Open(request) = &server.answer else {
             return Err(CallError::Answered);
         };
+        let accepted = (200..300).contains(&reply.status);
         let refresh = is_target_refresh(&server.method) && reply.status < 300;
+        let timer = (refresh && accepted)
+            .then(|| SessionTimer::answer(request))
+            .flatten();
         let flow = &server.reply;
         let contact = refresh.then_some(contact);
-        let bytes = write_reply(request, reply, flow, &local_tag, contact, initial)?;
+        let bytes = write_reply(
+            request,
+            reply,
+            flow,
+            &local_tag,
+            contact,
+            initial,
+            timer.as_ref(),
+        )?;
         if reply.status < 200 {
             let what = What::Provisional(id, bytes);
             self.effects.push(Effect::Ready(Outgoing {
@@ -306,7 +344,6 @@ impl SipCall {
         }
         server.answer = Answer::Decided(reply.status, bytes);
         let invite = server.method == Method::Invite;
-        let accepted = reply.status < 300;
         let class = if invite && initial && !accepted {
             Class::End
         } else {
@@ -318,6 +355,11 @@ impl SipCall {
         }
         if invite && initial && accepted {
             self.dialog.stage = Stage::Confirmed;
+        }
+        if refresh {
+            // Its Contact is the word that an heir would have sent, and it is a sign of life.
+            self.refresh = None;
+            self.timer = timer;
         }
         self.effects.push(Effect::Ready(Outgoing {
             class,
@@ -337,7 +379,7 @@ impl SipCall {
             return;
         };
         let tag = &self.dialog.local_tag;
-        let Ok(bytes) = write_reply(request, reply, &server.reply, tag, None, false) else {
+        let Ok(bytes) = write_reply(request, reply, &server.reply, tag, None, false, None) else {
             return;
         };
         server.answer = Answer::Decided(reply.status, bytes);
@@ -370,6 +412,7 @@ impl SipCall {
             }
             What::Final(id) => self.emit_final(id, now),
             What::Request(id) => self.emit_request(id, now),
+            What::Ack(id) => self.emit_ack(id),
         }
     }
 
@@ -394,7 +437,11 @@ impl SipCall {
                 machine,
             });
         }
+        let refreshed = is_target_refresh(&server.method) && status < 300;
         self.act(&flow, actions);
+        if refreshed {
+            self.start_session(now);
+        }
         self.sweep();
     }
 
@@ -419,29 +466,9 @@ impl SipCall {
             _ => None,
         })
     }
+}
 
-    /// The final outcome of a request of ours.
-    pub(super) fn own_request_done(
-        &mut self,
-        id: OwnRequestId,
-        method: &Method,
-        message: Option<Message>,
-    ) {
-        let status = message.as_ref().and_then(Message::status).unwrap_or(408);
-        let method = method.clone();
-        self.changed = true;
-        if method == Method::Bye {
-            self.end_shared |= message.is_some();
-        } else {
-            self.tell(Event::Response {
-                id,
-                method,
-                message,
-            });
-            // RFC 3261 12.2.1.2: 481 and 408 end the dialog.
-            if matches!(status, 408 | 481) {
-                self.end(Cause::Lost);
-            }
-        }
-    }
+/// A re-INVITE without a body asks for an offer, which is as much; an UPDATE without one is none.
+fn brings_offer(request: &Message) -> bool {
+    *request.method() == Method::Invite || !request.body().is_empty()
 }

@@ -3,12 +3,13 @@
 //! Whether a request fits a dialog and what its next own request looks like is decided here; sending
 //! and repeating is the transactions' business, replication nobody's in this room.
 
+pub mod session_timer;
 mod target;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::header::{HeaderName, NameAddr, without_tag};
+use super::header::{HeaderName, NameAddr, with_tag, without_tag};
 use super::message::Message;
 use super::method::Method;
 use crate::base::flow::Flow;
@@ -160,6 +161,39 @@ impl Dialog {
             }
         }
         self.take_remote_session(request);
+    }
+
+    /// Takes what the 2xx to a target refresh of ours tells (RFC 3261 12.2.1.2, RFC 3311 5.2).
+    pub fn on_accepted(&mut self, response: &Message) {
+        if let Some(target) = contact_uri(response) {
+            self.remote_target = target;
+        }
+        if let Some(allow) = response.header(HeaderName::Allow) {
+            self.peer_allow = Some(allow.to_owned());
+        }
+        self.take_remote_session(response);
+    }
+
+    /// From of our requests.
+    #[must_use]
+    pub fn local_value(&self) -> String {
+        with_tag(&self.local_uri, &self.local_tag)
+    }
+
+    /// To of our requests; a peer of RFC 2543 has no tag.
+    #[must_use]
+    pub fn remote_value(&self) -> String {
+        if self.remote_tag.is_empty() {
+            self.remote_uri.clone()
+        } else {
+            with_tag(&self.remote_uri, &self.remote_tag)
+        }
+    }
+
+    /// Whether the Contact that the peer has is another than that of messages that leave by `flow`.
+    #[must_use]
+    pub fn is_elsewhere(&self, flow: &Flow) -> bool {
+        self.contact != contact_value(flow)
     }
 
     /// An offer or answer of the peer.

@@ -22,7 +22,12 @@ impl CSeq {
     /// If it is not that, or the number is 2^31 or more.
     pub fn parse(text: &str) -> Result<Self, SyntaxError> {
         let bad = SyntaxError::new("CSeq is not a number and a method");
-        let (number, method) = scan::trim(text).split_once([' ', '\t']).ok_or(bad)?;
+        let text = scan::trim(text);
+        let digits = scan::DIGITS.span(text.as_bytes());
+        let (number, method) = text.split_at_checked(digits).ok_or(bad)?;
+        if !method.starts_with([' ', '\t']) {
+            return Err(bad);
+        }
         let number = scan::number(number).ok_or(bad)?;
         let method = Method::from_bytes(scan::trim(method).as_bytes()).ok_or(bad)?;
         match u32::try_from(number) {

@@ -34,12 +34,8 @@ macro_rules! header_names {
                 }
             }
 
-            fn from_lower(name: &[u8]) -> Self {
-                match name {
-                    $($($lower)|+ => Self::$variant,)*
-                    _ => Self::Other,
-                }
-            }
+            /// Every spelling, in lower case.
+            const SPELLINGS: &[(&[u8], Self)] = &[$($(($lower, Self::$variant),)+)*];
 
             #[cfg(test)]
             const KNOWN: &[Self] = &[$(Self::$variant,)*];
@@ -115,21 +111,59 @@ header_names! {
     WwwAuthenticate "WWW-Authenticate" b"www-authenticate";
 }
 
-/// No known name is longer, bytes.
-const NAME_BYTES_MAX: usize = 24;
+/// Places in the table of names; at most one name falls on each.
+const PLACES: usize = 512;
+
+/// Where a name stands in the table. The factors were found by trying: a compiler that finds two
+/// names at one place says so.
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "three bytes and a bounded length"
+)]
+const fn place(length: usize, first: u8, middle: u8, last: u8) -> usize {
+    let letters = (first | 0x20) as usize * 10 + (middle | 0x20) as usize * 23;
+    (length + letters + (last | 0x20) as usize) % PLACES
+}
+
+#[expect(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "the compiler runs it"
+)]
+/// Which spelling, plus one, stands at each place; 0 for none.
+const TABLE: [u8; PLACES] = {
+    let mut table = [0_u8; PLACES];
+    let mut index = 0;
+    while index < HeaderName::SPELLINGS.len() {
+        let name = HeaderName::SPELLINGS[index].0;
+        let at = place(
+            name.len(),
+            name[0],
+            name[name.len() / 2],
+            name[name.len() - 1],
+        );
+        assert!(table[at] == 0, "two names at one place");
+        index += 1;
+        table[at] = index as u8;
+    }
+    table
+};
 
 impl HeaderName {
     /// The name that `bytes` spell, in any case, full or compact.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        let mut lower = [0_u8; NAME_BYTES_MAX];
-        let Some(name) = lower.get_mut(..bytes.len()) else {
-            return Self::Other;
-        };
-        for (to, from) in name.iter_mut().zip(bytes) {
-            *to = from.to_ascii_lowercase();
-        }
-        Self::from_lower(name)
+        Self::known(bytes).unwrap_or(Self::Other)
+    }
+
+    fn known(bytes: &[u8]) -> Option<Self> {
+        let (first, last) = (bytes.first()?, bytes.last()?);
+        let middle = bytes.get(bytes.len() / 2)?;
+        let index = TABLE.get(place(bytes.len().min(PLACES), *first, *middle, *last))?;
+        let (spelling, name) = Self::SPELLINGS.get(usize::from(index.checked_sub(1)?))?;
+        // Most write it as RFC 3261 does.
+        let same = bytes == name.as_str().as_bytes() || bytes.eq_ignore_ascii_case(spelling);
+        same.then_some(*name)
     }
 
     /// Whether a message has at most one field of this name, with one value.

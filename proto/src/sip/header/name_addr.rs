@@ -25,6 +25,11 @@ impl<'a> NameAddr<'a> {
     /// # Errors
     /// If quotes or brackets do not close, the URI is none, or a parameter is torn.
     pub fn parse(text: &'a str) -> Result<Self, SyntaxError> {
+        Self::read(text).map(|(address, _)| address)
+    }
+
+    /// The value and its tag: one look at each parameter.
+    pub(in crate::sip) fn read(text: &'a str) -> Result<(Self, Option<&'a str>), SyntaxError> {
         let text = scan::trim(text);
         if text.starts_with('"') {
             let bad = SyntaxError::new("a display name's quotes do not close");
@@ -32,6 +37,7 @@ impl<'a> NameAddr<'a> {
             return Self::bracketed(Some(display), scan::trim(rest));
         }
         match scan::find(text, b'<') {
+            Some(0) => Self::bracketed(None, text),
             Some(at) => {
                 let bad = SyntaxError::new("an address has no display name before its brackets");
                 let (display, rest) = text.split_at_checked(at).ok_or(bad)?;
@@ -47,7 +53,10 @@ impl<'a> NameAddr<'a> {
         }
     }
 
-    fn bracketed(display: Option<&'a str>, rest: &'a str) -> Result<Self, SyntaxError> {
+    fn bracketed(
+        display: Option<&'a str>,
+        rest: &'a str,
+    ) -> Result<(Self, Option<&'a str>), SyntaxError> {
         let bad = SyntaxError::new("an address's angle brackets do not close");
         let (uri, params) = rest
             .strip_prefix('<')
@@ -61,7 +70,7 @@ impl<'a> NameAddr<'a> {
         .checked()
     }
 
-    fn bare(text: &'a str) -> Result<Self, SyntaxError> {
+    fn bare(text: &'a str) -> Result<(Self, Option<&'a str>), SyntaxError> {
         // RFC 3261 20.10: without brackets, what follows a semicolon is the header's, and a URI
         // with a comma or a question mark must have them.
         let (uri, params) = scan::cut_before(text, b';');
@@ -79,9 +88,17 @@ impl<'a> NameAddr<'a> {
         .checked()
     }
 
-    fn checked(self) -> Result<Self, SyntaxError> {
-        if self.params.is_well_formed() {
-            Ok(self)
+    fn checked(self) -> Result<(Self, Option<&'a str>), SyntaxError> {
+        let mut tag = None;
+        let mut well_formed = self.params.starts_well();
+        for (param, good) in self.params.walk() {
+            well_formed &= good;
+            if param.name.len() == 3 && param.is("tag") {
+                tag = tag.or(Some(param.value.unwrap_or_default()));
+            }
+        }
+        if well_formed {
+            Ok((self, tag))
         } else {
             Err(SyntaxError::new("an address's parameters are torn"))
         }

@@ -25,6 +25,13 @@ pub struct Param<'a> {
 /// What may stand in a value without quotes; liberal, since real ones have more than the grammar.
 const VALUE: ByteSet = byte_set!(is_value_byte);
 
+/// The same without what ends a parameter.
+const PLAIN: ByteSet = byte_set!(is_plain_byte);
+
+const fn is_plain_byte(byte: u8) -> bool {
+    is_value_byte(byte) && byte != b';'
+}
+
 const fn is_value_byte(byte: u8) -> bool {
     !matches!(byte, b' ' | b'\t' | b'"' | b'<' | b'>')
 }
@@ -74,16 +81,15 @@ impl<'a> Param<'a> {
 }
 
 impl<'a> Params<'a> {
-    pub(super) const fn new(text: &'a str) -> Self {
+    pub(in crate::sip) const fn new(text: &'a str) -> Self {
         Self { text }
     }
 
     /// The parameters in order; empty ones are skipped.
     pub fn iter(&self) -> impl Iterator<Item = Param<'a>> + Clone + use<'a> {
-        self.pieces()
-            .map(scan::trim)
-            .filter(|piece| !piece.is_empty())
-            .map(Param::read)
+        self.walk()
+            .map(|(param, _)| param)
+            .filter(|param| !param.raw.is_empty())
     }
 
     /// The first parameter called `name`, in any case.
@@ -107,26 +113,60 @@ impl<'a> Params<'a> {
     /// Whether each parameter follows the grammar and none is empty.
     #[must_use]
     pub fn is_well_formed(&self) -> bool {
-        let text = scan::trim(self.text);
-        text.is_empty()
-            || text.starts_with(';')
-                && self
-                    .pieces()
-                    .map(|piece| Param::read(scan::trim(piece)))
-                    .all(|param| param.is_well_formed())
+        self.starts_well() && self.walk().all(|(_, well_formed)| well_formed)
     }
 
-    fn pieces(&self) -> impl Iterator<Item = &'a str> + Clone + use<'a> {
+    /// Whether there is nothing, or something that begins with a semicolon.
+    pub(super) fn starts_well(&self) -> bool {
+        let text = self.text.trim_start_matches([' ', '\t']);
+        text.is_empty() || text.starts_with(';')
+    }
+
+    /// Every parameter, empty ones too, and whether it follows the grammar.
+    pub(super) fn walk(&self) -> impl Iterator<Item = (Param<'a>, bool)> + Clone + use<'a> {
         let text = scan::trim(self.text);
         let mut rest = text
             .strip_prefix(';')
             .or(if text.is_empty() { None } else { Some(text) });
         std::iter::from_fn(move || {
-            let (piece, after) = scan::split_outside::<false>(rest?, b';');
+            let text = rest?;
+            if let Some((param, after)) = plain(text) {
+                rest = after;
+                return Some((param, true));
+            }
+            let (piece, after) = scan::split_outside::<false>(text, b';');
             rest = after;
-            Some(piece)
+            let param = Param::read(scan::trim(piece));
+            Some((param, param.is_well_formed()))
         })
     }
+}
+
+/// A parameter without quotes or white space at the start of `text`, and what follows its `;`.
+fn plain(text: &str) -> Option<(Param<'_>, Option<&str>)> {
+    let bytes = text.as_bytes();
+    let name = scan::TOKEN.span(bytes);
+    let (end, value) = match bytes.get(name) {
+        None | Some(b';') => (name, None),
+        Some(b'=') => {
+            let at = name.saturating_add(1);
+            let length = PLAIN.span(bytes.get(at..)?);
+            let end = at.saturating_add(length);
+            (end, Some(text.get(at..end)?))
+        }
+        Some(_) => return None,
+    };
+    let after = match bytes.get(end) {
+        None => None,
+        Some(b';') => Some(text.get(end.saturating_add(1)..)?),
+        Some(_) => return None,
+    };
+    let param = Param {
+        name: text.get(..name).filter(|name| !name.is_empty())?,
+        value,
+        raw: text.get(..end)?,
+    };
+    Some((param, after))
 }
 
 /// A quoted string's content without its backslashes.

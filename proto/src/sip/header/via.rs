@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::sip::header::Params;
+use crate::sip::header::{Param, Params};
 use crate::sip::scan::{self, SyntaxError};
 use crate::sip::uri::Host;
 
@@ -32,24 +32,40 @@ pub struct Via<'a> {
 /// RFC 3261 8.1.1.7: a branch that begins so is unique in space and time.
 const MAGIC_COOKIE: &str = "z9hG4bK";
 
+const NO_PROTOCOL: SyntaxError = SyntaxError::new("Via has no protocol and transport");
+
+/// The transport's name, and what follows the white space behind it.
+fn protocol(raw: &str) -> Option<(&str, &str)> {
+    if let Some(rest) = raw.strip_prefix("SIP/2.0/") {
+        let length = scan::TOKEN.span(rest.as_bytes());
+        let (transport, rest) = rest.split_at_checked(length)?;
+        if !transport.is_empty() && rest.starts_with(' ') {
+            return Some((transport, rest));
+        }
+    }
+    let (name, rest) = scan::cut(raw, b'/')?;
+    let (version, rest) = scan::cut(rest, b'/')?;
+    let rest = rest.trim_start_matches([' ', '\t']);
+    let (transport, rest) = rest.split_once([' ', '\t'])?;
+    [scan::trim(name), scan::trim(version), transport]
+        .into_iter()
+        .all(scan::is_token)
+        .then_some((transport, rest))
+}
+
 impl<'a> Via<'a> {
     /// Reads one value (not a list).
     ///
     /// # Errors
     /// If protocol, transport or sent-by cannot be read.
     pub fn parse(text: &'a str) -> Result<Self, SyntaxError> {
+        Self::read(text).map(|(via, _)| via)
+    }
+
+    /// The value, and whether its parameters follow the grammar: one look at each.
+    pub(in crate::sip) fn read(text: &'a str) -> Result<(Self, bool), SyntaxError> {
         let raw = scan::trim(text);
-        let bad = SyntaxError::new("Via has no protocol and transport");
-        let (name, rest) = scan::cut(raw, b'/').ok_or(bad)?;
-        let (version, rest) = scan::cut(rest, b'/').ok_or(bad)?;
-        let rest = rest.trim_start_matches([' ', '\t']);
-        let (transport, rest) = rest.split_once([' ', '\t']).ok_or(bad)?;
-        if ![scan::trim(name), scan::trim(version), transport]
-            .into_iter()
-            .all(scan::is_token)
-        {
-            return Err(bad);
-        }
+        let (transport, rest) = protocol(raw).ok_or(NO_PROTOCOL)?;
         let (sent_by, params) = scan::cut_before(rest, b';');
         let (host, port) = Host::with_port(scan::trim(sent_by))?;
         let mut via = Self {
@@ -63,22 +79,24 @@ impl<'a> Via<'a> {
             params: Params::new(params),
             raw,
         };
-        via.read_params();
-        Ok(via)
+        let mut well_formed = via.params.starts_well();
+        for (param, good) in via.params.walk() {
+            well_formed &= good;
+            via.take(param);
+        }
+        Ok((via, well_formed))
     }
 
-    fn read_params(&mut self) {
-        for param in self.params.iter() {
-            if param.is("branch") {
-                self.branch = self.branch.or(param.value);
-            } else if param.is("received") {
-                self.received = self.received.or(param.value);
-            } else if param.is("rport") {
+    fn take(&mut self, param: Param<'a>) {
+        match param.name.len() {
+            6 if param.is("branch") => self.branch = self.branch.or(param.value),
+            8 if param.is("received") => self.received = self.received.or(param.value),
+            5 if param.is("rport") => {
                 let port = param.value.and_then(|value| value.parse().ok());
                 self.rport = self.rport.or(Some(port));
-            } else if param.is("maddr") {
-                self.maddr = self.maddr.or(param.value);
             }
+            5 if param.is("maddr") => self.maddr = self.maddr.or(param.value),
+            _ => {}
         }
     }
 

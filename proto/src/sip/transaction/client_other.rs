@@ -230,7 +230,7 @@ impl<T> ClientOther<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::{NOW, Row, every_cell, over_the_wire, run_out, text};
+    use super::super::check::{NOW, every_cell, over_the_wire, run_out, table, text};
     use super::*;
     use crate::base::time::Duration;
 
@@ -283,67 +283,21 @@ mod tests {
         (name(&machine).to_owned(), actions)
     }
 
-    /// The cells that the transport changes are not here.
-    const BOTH: &[Row] = &[
-        ("trying", "1xx", "proceeding", "deliver"),
-        ("trying", "no status", "trying", ""),
-        (
-            "trying",
-            "error",
-            "terminated",
-            "failed transport; terminated",
-        ),
-        ("proceeding", "1xx", "proceeding", "deliver"),
-        ("proceeding", "no status", "proceeding", ""),
-        (
-            "proceeding",
-            "error",
-            "terminated",
-            "failed transport; terminated",
-        ),
-        ("completed", "1xx", "completed", ""),
-        ("completed", "final", "completed", ""),
-        ("completed", "no status", "completed", ""),
-        ("completed", "timeout", "terminated", "terminated"),
-        ("completed", "error", "completed", ""),
-        ("terminated", "1xx", "terminated", ""),
-        ("terminated", "final", "terminated", ""),
-        ("terminated", "no status", "terminated", ""),
-        ("terminated", "timeout", "terminated", ""),
-        ("terminated", "error", "terminated", ""),
-    ];
-    const UDP: &[Row] = &[
-        ("trying", "final", "completed", "deliver"),
-        ("trying", "timeout", "trying", "send BYE"),
-        ("proceeding", "final", "completed", "deliver"),
-        ("proceeding", "timeout", "proceeding", "send BYE"),
-    ];
-    const STREAM: &[Row] = &[
-        ("trying", "final", "terminated", "deliver; terminated"),
-        (
-            "trying",
-            "timeout",
-            "terminated",
-            "failed timeout; terminated",
-        ),
-        ("proceeding", "final", "terminated", "deliver; terminated"),
-        (
-            "proceeding",
-            "timeout",
-            "terminated",
-            "failed timeout; terminated",
-        ),
-    ];
-
     // Goal: T6, T7, T20. Method: each (state, event) cell, over UDP and over streams.
     #[test]
     fn every_cell_of_the_table() {
-        every_cell(STATES, EVENTS, &[BOTH, UDP].concat(), |s, e| {
-            run(false, s, e)
-        });
-        every_cell(STATES, EVENTS, &[BOTH, STREAM].concat(), |s, e| {
-            run(true, s, e)
-        });
+        every_cell(
+            STATES,
+            EVENTS,
+            &table("client of other requests", "UDP"),
+            |s, e| run(false, s, e),
+        );
+        every_cell(
+            STATES,
+            EVENTS,
+            &table("client of other requests", "stream"),
+            |s, e| run(true, s, e),
+        );
     }
 
     fn out(machine: &mut ClientOther) -> Vec<(u128, String)> {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`server_invite`] | RFC 3261 17.2.1 and RFC 6026 |
 //! | [`server_other`] | RFC 3261 17.2.2 and RFC 4320 |
+//! | [`client_invite`] | RFC 3261 17.1.1 and RFC 6026 |
 //! | [`client_other`] | RFC 3261 17.1.2 |
 //! | [`success`] | RFC 3261 13.3.1.4: the UAS core's 2xx until its ACK |
 //! | [`key`] | which transaction a message belongs to |
@@ -19,6 +20,10 @@
 //!   harmless. A late call sends a response or request once, not once per missed interval.
 //! - `snapshot` turns deadlines into remaining milliseconds, `restore` gives them back relative to
 //!   the heir's clock. A timer that was overdue is due at once.
+//!
+//! # Tables
+//!
+#![doc = include_str!("tables.md")]
 #![cfg_attr(
     not(test),
     deny(
@@ -30,6 +35,7 @@
     )
 )]
 
+pub mod client_invite;
 pub mod client_other;
 pub mod key;
 pub mod server_invite;
@@ -75,6 +81,26 @@ mod check {
 
     /// (state, event, state after it, actions as [`text`] renders them).
     pub(super) type Row = (&'static str, &'static str, &'static str, &'static str);
+
+    /// The rows of the table called `title` in the documentation that hold `over` a transport.
+    pub(super) fn table(title: &str, over: &str) -> Vec<Row> {
+        let tables = include_str!("tables.md").split("\n### ");
+        let mut found = tables.filter_map(|table| table.strip_prefix(title));
+        let table = found.next().expect("a table of this title");
+        let lines = table.lines().filter(|line| line.starts_with("| "));
+        let rows = lines.map(|line| line.trim_matches('|').split('|').map(str::trim));
+        let rows = rows.map(Iterator::collect::<Vec<_>>).skip(1);
+        rows.filter(|row| row[2] == "both" || row[2] == over)
+            .map(|row| {
+                (
+                    row[0],
+                    row[1],
+                    row[3],
+                    if row[4] == "-" { "" } else { row[4] },
+                )
+            })
+            .collect()
+    }
 
     /// Each cell of `states` x `events` stands exactly once in `rows`, and `run` agrees with it.
     pub(super) fn every_cell(

@@ -250,7 +250,7 @@ impl<T> ServerOther<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::{NOW, Row, every_cell, over_the_wire, run_out, text};
+    use super::super::check::{NOW, every_cell, over_the_wire, run_out, table, text};
     use super::*;
     use crate::base::time::Duration;
 
@@ -309,60 +309,21 @@ mod tests {
         (name(&machine).to_owned(), actions)
     }
 
-    /// The cells that the transport changes are not here.
-    const BOTH: &[Row] = &[
-        ("trying", "request", "trying", ""),
-        ("trying", "1xx", "proceeding", "send 182"),
-        (
-            "trying",
-            "timeout",
-            "terminated",
-            "failed timeout; terminated",
-        ),
-        ("trying", "error", "trying", ""),
-        ("proceeding", "request", "proceeding", "send 100"),
-        ("proceeding", "1xx", "proceeding", "send 182"),
-        (
-            "proceeding",
-            "timeout",
-            "terminated",
-            "failed timeout; terminated",
-        ),
-        (
-            "proceeding",
-            "error",
-            "terminated",
-            "failed transport; terminated",
-        ),
-        ("completed", "request", "completed", "send 200"),
-        ("completed", "1xx", "completed", ""),
-        ("completed", "final", "completed", ""),
-        ("completed", "timeout", "terminated", "terminated"),
-        ("completed", "error", "completed", "failed transport"),
-        ("terminated", "request", "terminated", ""),
-        ("terminated", "1xx", "terminated", ""),
-        ("terminated", "final", "terminated", ""),
-        ("terminated", "timeout", "terminated", ""),
-        ("terminated", "error", "terminated", ""),
-    ];
-    const UDP: &[Row] = &[
-        ("trying", "final", "completed", "send 481"),
-        ("proceeding", "final", "completed", "send 481"),
-    ];
-    const STREAM: &[Row] = &[
-        ("trying", "final", "terminated", "send 481; terminated"),
-        ("proceeding", "final", "terminated", "send 481; terminated"),
-    ];
-
     // Goal: T11, T12. Method: each (state, event) cell, over UDP and over streams.
     #[test]
     fn every_cell_of_the_table() {
-        every_cell(STATES, EVENTS, &[BOTH, UDP].concat(), |s, e| {
-            run(false, s, e)
-        });
-        every_cell(STATES, EVENTS, &[BOTH, STREAM].concat(), |s, e| {
-            run(true, s, e)
-        });
+        every_cell(
+            STATES,
+            EVENTS,
+            &table("server of other requests", "UDP"),
+            |s, e| run(false, s, e),
+        );
+        every_cell(
+            STATES,
+            EVENTS,
+            &table("server of other requests", "stream"),
+            |s, e| run(true, s, e),
+        );
     }
 
     fn out(machine: &mut ServerOther) -> Vec<(u128, String)> {

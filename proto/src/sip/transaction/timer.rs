@@ -116,6 +116,11 @@ impl Retransmit {
         self.wait(now, self.interval_ms.saturating_mul(2).min(millis(T2)));
     }
 
+    /// Twice as long as before (Timer A).
+    pub fn double(&mut self, now: Instant) {
+        self.wait(now, self.interval_ms.saturating_mul(2));
+    }
+
     /// T2 from now on (Timer E in state Proceeding).
     pub fn at_t2(&mut self, now: Instant) {
         self.wait(now, millis(T2));

@@ -2,12 +2,11 @@
 //! INVITE. RFC 3261 8.1.1, 9.1, 17.1.1.3; RFC 3581 3.
 
 use std::borrow::Cow;
-use std::fmt::{self, Write};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::{Extra, Refused, check_value, line, render};
+use super::{Extra, Refused, Sink, check_value, line, render};
 use crate::base::flow::Transport;
 use crate::sip::header::HeaderName;
 use crate::sip::message::Message;
@@ -176,20 +175,51 @@ impl<'a> RequestBuilder<'a> {
             .iter()
             .try_for_each(|route| check_value("Route", route))?;
         self.extra.check()?;
-        let head = |out: &mut dyn Write| {
-            write!(out, "{} {} SIP/2.0\r\n", self.method, self.uri)?;
-            via.write(out)?;
-            write!(out, "Max-Forwards: {}\r\n", self.max_forwards)?;
-            for route in &self.routes {
-                line(out, "Route", route)?;
-            }
-            line(out, "From", from)?;
-            line(out, "To", to)?;
-            line(out, "Call-ID", call_id)?;
-            write!(out, "CSeq: {cseq} {}\r\n", self.method)?;
-            self.extra.write(out)
+        let head = Head {
+            request: &self,
+            via,
+            from,
+            to,
+            call_id,
+            cseq,
         };
-        render(head, &self.extra.body)
+        let body: &[u8] = &self.extra.body;
+        render!(out => head.write(out), body)
+    }
+}
+
+/// What a head is written from: everything mandatory is there.
+struct Head<'h, 'a> {
+    request: &'h RequestBuilder<'a>,
+    via: &'h Via<'a>,
+    from: &'h str,
+    to: &'h str,
+    call_id: &'h str,
+    cseq: u32,
+}
+
+impl Head<'_, '_> {
+    fn write(&self, out: &mut impl Sink) {
+        let request = self.request;
+        for text in [request.method.as_str(), " ", &request.uri, " SIP/2.0\r\n"] {
+            out.put(text);
+        }
+        self.via.write(out);
+        out.put("Max-Forwards: ");
+        out.number(usize::from(request.max_forwards));
+        out.put("\r\n");
+        for route in &request.routes {
+            line(out, "Route", route);
+        }
+        line(out, "From", self.from);
+        line(out, "To", self.to);
+        line(out, "Call-ID", self.call_id);
+        out.put("CSeq: ");
+        out.number(usize::try_from(self.cseq).unwrap_or_default());
+        for text in [" ", request.method.as_str(), "\r\n"] {
+            out.put(text);
+        }
+        request.extra.write(out);
     }
 }
 
@@ -206,7 +236,7 @@ impl Via<'_> {
         }
     }
 
-    fn write(&self, out: &mut dyn Write) -> fmt::Result {
+    fn write(&self, out: &mut impl Sink) {
         match self {
             Self::Made {
                 transport,
@@ -219,10 +249,12 @@ impl Via<'_> {
                     ""
                 };
                 let name = transport.via_name();
-                write!(
-                    out,
-                    "Via: SIP/2.0/{name} {sent_by};branch={branch}{rport}\r\n"
-                )
+                for text in ["Via: SIP/2.0/", name, " ", sent_by] {
+                    out.put(text);
+                }
+                for text in [";branch=", branch, rport, "\r\n"] {
+                    out.put(text);
+                }
             }
             Self::Copied(value) => line(out, "Via", value),
         }

@@ -1,12 +1,12 @@
 //! A response: what it must repeat of its request, and what its maker adds. RFC 3261 8.2.6, 18.2.1.
 
 use std::borrow::Cow;
-use std::fmt::{self, Write};
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
-use super::{Extra, Refused, check_value, line, render};
+use super::{Extra, Refused, Sink, check_value, line, render};
 use crate::sip::header::{HeaderName, Via};
 use crate::sip::message::Message;
 use crate::sip::{scan, status};
@@ -110,90 +110,136 @@ impl<'a> ResponseBuilder<'a> {
             Some(tag) if !scan::is_token(tag) => return Err(Refused::NotAToken("a tag")),
             _ => {}
         }
-        render(|out| self.write_head(out), &self.extra.body)
+        let marked = self.source.map(|source| Marked {
+            via: self.request.top_via().ok(),
+            source,
+        });
+        let body: &[u8] = &self.extra.body;
+        render!(out => self.write_head(out, marked.as_ref()), body)
     }
 
-    fn write_head(&self, out: &mut dyn Write) -> fmt::Result {
-        let reason = self
-            .reason
-            .as_deref()
-            .unwrap_or_else(|| status::reason(self.status));
-        write!(out, "SIP/2.0 {} {reason}\r\n", self.status)?;
-        self.write_vias(out)?;
-        self.copy(out, HeaderName::From)?;
-        self.write_to(out)?;
-        self.copy(out, HeaderName::CallId)?;
-        self.copy(out, HeaderName::CSeq)?;
+    fn write_head(&self, out: &mut impl Sink, marked: Option<&Marked<'_>>) {
+        out.put("SIP/2.0 ");
+        out.number(usize::from(self.status));
+        out.put(" ");
+        out.put(
+            self.reason
+                .as_deref()
+                .unwrap_or_else(|| status::reason(self.status)),
+        );
+        out.put("\r\n");
+        let mut to_tag = self.to_tag.as_deref();
+        // RFC 3261 8.2.6.2.
+        if self.request.to_tag().is_some() {
+            to_tag = None;
+        }
+        self.write_vias(out, marked);
+        self.copy(out, HeaderName::From, None);
+        self.copy(out, HeaderName::To, to_tag);
+        self.copy(out, HeaderName::CallId, None);
+        self.copy(out, HeaderName::CSeq, None);
         // RFC 3261 8.2.6.1.
         if self.status == 100 {
-            self.copy(out, HeaderName::Timestamp)?;
+            self.copy(out, HeaderName::Timestamp, None);
         }
         if self.record_route {
             for value in self.request.headers(HeaderName::RecordRoute) {
-                line(out, HeaderName::RecordRoute.as_str(), value)?;
+                line(out, HeaderName::RecordRoute.as_str(), value);
             }
         }
-        self.extra.write(out)
+        self.extra.write(out);
     }
 
     /// A field that a whole request has once. A partial one may have it never or twice.
-    fn copy(&self, out: &mut dyn Write, name: HeaderName) -> fmt::Result {
-        self.request
-            .header(name)
-            .map_or(Ok(()), |value| line(out, name.as_str(), value))
-    }
-
-    fn write_to(&self, out: &mut dyn Write) -> fmt::Result {
-        let Some(value) = self.request.header(HeaderName::To) else {
-            return Ok(());
+    fn copy(&self, out: &mut impl Sink, name: HeaderName, tag: Option<&str>) {
+        let Some(value) = self.request.header(name) else {
+            return;
         };
-        match (&self.to_tag, self.request.to_tag()) {
-            // RFC 3261 8.2.6.2.
-            (Some(tag), None) => write!(out, "To: {value};tag={tag}\r\n"),
-            _ => line(out, "To", value),
+        let Some(tag) = tag else {
+            return line(out, name.as_str(), value);
+        };
+        out.put(name.as_str());
+        for text in [": ", value, ";tag=", tag, "\r\n"] {
+            out.put(text);
         }
     }
 
-    fn write_vias(&self, out: &mut dyn Write) -> fmt::Result {
+    fn write_vias(&self, out: &mut impl Sink, marked: Option<&Marked<'_>>) {
         let mut lines = self.request.headers(HeaderName::Via);
-        if let Some(source) = self.source
+        if let Some(marked) = marked
             && let Some(first) = lines.next()
         {
-            match self.request.top_via() {
-                Ok(via) => {
-                    out.write_str("Via: ")?;
-                    write_marked(out, &via, source)?;
-                    out.write_str(scan::after(first, via.raw))?;
-                    out.write_str("\r\n")?;
+            match &marked.via {
+                Some(via) => {
+                    out.put("Via: ");
+                    marked.write(out, via);
+                    out.put(scan::after(first, via.raw));
+                    out.put("\r\n");
                 }
-                Err(_) => line(out, "Via", first)?,
+                None => line(out, "Via", first),
             }
         }
         for value in lines {
-            line(out, "Via", value)?;
+            line(out, "Via", value);
         }
-        Ok(())
     }
 }
 
-/// RFC 3261 18.2.1 and RFC 3581 4: notes in the top Via where the request came from.
-fn write_marked(out: &mut dyn Write, via: &Via<'_>, source: SocketAddr) -> fmt::Result {
-    let ip: IpAddr = source.ip().to_canonical();
-    if via.rport.is_none() && via.host.ip().map(|ip| ip.to_canonical()) == Some(ip) {
-        return out.write_str(via.raw);
-    }
-    let params_at = via.raw.len().saturating_sub(via.params.as_str().len());
-    out.write_str(scan::trim(via.raw.get(..params_at).unwrap_or(via.raw)))?;
-    let mut rport_written = false;
-    for param in via.params.iter() {
-        if param.is("rport") {
-            if !rport_written {
-                write!(out, ";rport={}", source.port())?;
+/// The top Via and where the request came from. RFC 3261 18.2.1 and RFC 3581 4.
+struct Marked<'a> {
+    via: Option<Via<'a>>,
+    source: SocketAddr,
+}
+
+impl Marked<'_> {
+    fn write(&self, out: &mut impl Sink, via: &Via<'_>) {
+        let ip: IpAddr = self.source.ip().to_canonical();
+        if via.rport.is_none() && via.host.ip().map(|ip| ip.to_canonical()) == Some(ip) {
+            return out.put(via.raw);
+        }
+        let params_at = via.raw.len().saturating_sub(via.params.as_str().len());
+        out.put(scan::trim(via.raw.get(..params_at).unwrap_or(via.raw)));
+        let mut rport_written = false;
+        for param in via.params.iter() {
+            if param.is("rport") {
+                if !rport_written {
+                    out.put(";rport=");
+                    out.number(usize::from(self.source.port()));
+                }
+                rport_written = true;
+            } else if !param.is("received") {
+                out.put(";");
+                out.put(param.raw);
             }
-            rport_written = true;
-        } else if !param.is("received") {
-            write!(out, ";{}", param.raw)?;
+        }
+        out.put(";received=");
+        address(out, ip);
+    }
+}
+
+fn address(out: &mut impl Sink, ip: IpAddr) {
+    match ip {
+        IpAddr::V4(ip) => {
+            for (at, octet) in ip.octets().into_iter().enumerate() {
+                if at > 0 {
+                    out.put(".");
+                }
+                out.number(usize::from(octet));
+            }
+        }
+        IpAddr::V6(ip) => {
+            // The library's shortest form.
+            let mut text = Text(out);
+            let _ = fmt::Write::write_fmt(&mut text, format_args!("{ip}")); // a sink takes it all
         }
     }
-    write!(out, ";received={ip}")
+}
+
+struct Text<'a, S>(&'a mut S);
+
+impl<S: Sink> fmt::Write for Text<'_, S> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.put(text);
+        Ok(())
+    }
 }

@@ -98,6 +98,25 @@ impl World {
         version: u8,
         change: impl Fn(usize, &mut Metadata),
     ) -> Self {
+        Self::with((Scope::Cluster, version), count, replication, change)
+    }
+
+    /// As [`World::new`], with addresses that live as long as `scope` says.
+    pub(crate) fn with_scope(
+        scope: Scope,
+        count: usize,
+        replication: &Replication,
+        change: impl Fn(usize, &mut Metadata),
+    ) -> Self {
+        Self::with((scope, wire::VERSION), count, replication, change)
+    }
+
+    fn with(
+        (scope, version): (Scope, u8),
+        count: usize,
+        replication: &Replication,
+        change: impl Fn(usize, &mut Metadata),
+    ) -> Self {
         let infos: Vec<MemberInfo> = (0..count)
             .map(|index| {
                 let mut meta = Metadata {
@@ -116,7 +135,7 @@ impl World {
             })
             .collect();
         let nodes = infos.iter().enumerate().map(|(index, info)| Node {
-            shard: shard(index, &infos, replication),
+            shard: shard(index, scope, &infos, replication),
             info: info.clone(),
             up: true,
         });
@@ -212,6 +231,11 @@ impl World {
 
     /// A datagram of the phone's arrives at a node.
     pub(crate) fn datagram(&mut self, to: usize, text: &str) {
+        self.packet(to, Bytes::from(text.replace('\n', "\r\n")));
+    }
+
+    /// The same, as it is.
+    pub(crate) fn packet(&mut self, to: usize, bytes: Bytes) {
         let flow = Flow {
             transport: Transport::Udp,
             ingress: member(to).node,
@@ -221,7 +245,6 @@ impl World {
                 .trim_start_matches("udp://")
                 .into(),
         };
-        let bytes = Bytes::from(text.replace('\n', "\r\n"));
         self.give(to, Input::Sip { flow, bytes });
     }
 
@@ -308,7 +331,7 @@ fn pairs(count: usize) -> impl Iterator<Item = (usize, usize)> {
     all.filter(|(one, other)| one != other)
 }
 
-fn shard(index: usize, infos: &[MemberInfo], replication: &Replication) -> Shard {
+fn shard(index: usize, scope: Scope, infos: &[MemberInfo], replication: &Replication) -> Shard {
     let advertise = infos[index].meta.sip[0].trim_start_matches("udp://");
     Shard::new(ShardConfig {
         shard: 0,
@@ -316,7 +339,7 @@ fn shard(index: usize, infos: &[MemberInfo], replication: &Replication) -> Shard
         listeners: vec![Listener {
             transport: Transport::Udp,
             advertise: advertise.into(),
-            scope: Scope::Cluster,
+            scope,
         }],
         replication: replication.clone(),
         sealer: sealer(),
