@@ -24,7 +24,7 @@ pub fn takeover(options: &Options) -> Report {
 /// The same where every other node speaks the wire's version before the last.
 pub fn mixed(options: &Options) -> Report {
     let spec = |n: usize| Spec {
-        wire_max: (n % 2 == 0).then_some(1),
+        wire_max: n.is_multiple_of(2).then_some(1),
         ..Spec::default()
     };
     run(options, &(0..5).map(spec).collect::<Vec<_>>())
