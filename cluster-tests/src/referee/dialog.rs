@@ -55,6 +55,9 @@ fn cseq(story: &Story, direction: Direction, out: &mut Vec<Violation>) {
             out.push(story.broken(Rule::CSeqNotRising, seen, text));
         }
         last = last.max(Some(number));
+        if *seen.message.method() == Method::Bye {
+            break; // What comes after its own end is judged as that.
+        }
     }
 }
 

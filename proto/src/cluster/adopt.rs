@@ -163,13 +163,19 @@ impl<H> Cluster<H> {
             return false;
         };
         let owner = copy.record.ballot.owner;
+        self.view.is_gone(owner)
+            && (self.is_orphan_of_ours(key) || self.is_passed_over(key))
+            && self.may_speak_for(owner, key)
+    }
+
+    /// Whether we may act for `owner` with nobody asking: its life is over beyond doubt, or we hold
+    /// the majority.
+    pub(super) fn may_speak_for(&self, owner: MemberId, key: CallId) -> bool {
         let known = self.view.node(owner.node);
         let certain = known.is_some_and(|known| {
             known.id.incarnation > owner.incarnation || known.state == MemberState::Left
         });
-        self.view.is_gone(owner)
-            && (self.is_orphan_of_ours(key) || self.is_passed_over(key))
-            && (certain || self.holds_majority(key))
+        certain || self.holds_majority(key)
     }
 
     /// Rule 9 is for progress: where the heir should have come long ago it has no copy, and the

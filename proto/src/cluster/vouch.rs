@@ -55,6 +55,10 @@ impl<H> Cluster<H> {
             return false;
         };
         let absent = now.since(absence.since);
+        // Those of us who are cut off all find it silent, and it may be answering right now.
+        if !self.may_speak_for(owner.member, key) {
+            return false;
+        }
         if self.is_gone_for_good(owner) {
             return true;
         }
