@@ -65,7 +65,6 @@ fn a_newcomer_gets_its_share() {
 }
 
 #[test]
-#[ignore = "a few calls that began on the smaller side, seconds before it heals, are lost"]
 fn a_partition_heals_to_one_owner_per_call() {
     let options = Options {
         calls: 500,
