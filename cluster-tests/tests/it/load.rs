@@ -52,8 +52,10 @@ fn no_answered_call_is_lost_when_its_node_dies_during_set_up() {
     let others = arena.cluster.running();
     let pace = Duration::from_secs(1) / RATE;
     let mut byes = Vec::new();
-    for (n, dialog) in dialogs.into_iter().enumerate() {
-        let call = phone.adopt(dialog);
+    // All at once: an heir may ask in any of them meanwhile (SIP.md S1.2).
+    let dialogs = dialogs.into_iter();
+    let calls: Vec<_> = dialogs.map(|dialog| phone.adopt(dialog)).collect();
+    for (n, call) in calls.into_iter().enumerate() {
         let to = arena.sip(others[n % others.len()]);
         byes.push(phone.request(call, Method::Bye, to));
         std::thread::sleep(pace);
