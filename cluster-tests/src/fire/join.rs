@@ -17,7 +17,8 @@ const SHARE_MIN: usize = 80;
 /// Copies have moved within this.
 const MOVED: Duration = Duration::from_secs(30);
 
-/// Who holds copies of each call, by key.
+/// Who has each call, by key: its owner, and those that hold copies. A call that is given to one of
+/// them has not moved.
 type Copies = BTreeMap<String, BTreeSet<String>>;
 
 /// Runs the experiment: five nodes and a sixth, two copies.
@@ -30,7 +31,6 @@ pub fn join(options: &Options) -> Report {
     fleet.meet();
     traffic.set_doors(&fleet.sips(&fleet.running()));
     let after = settle(&fleet, &base, &before, sixth, 6, &mut report);
-    let pairs = |copies: &Copies| copies.values().map(BTreeSet::len).sum::<usize>();
     let moved: usize = after
         .iter()
         .map(|(key, now)| {
@@ -40,11 +40,11 @@ pub fn join(options: &Options) -> Report {
         })
         .sum();
     // The sixth owns none of them: it is one of five that a copy may lie with.
-    let ideal = pairs(&after) / 5;
+    let ideal = held_for_others(&after) / 5;
     report.tell(format!(
         "{} calls, {} copies: {moved} moved, ideal {ideal}",
         after.len(),
-        pairs(&after)
+        held_for_others(&after)
     ));
     report.expect(moved * 100 <= (ideal + scatter(ideal)) * MOVED_MAX, || {
         format!("{moved} copies moved, the ideal is {ideal}")
@@ -106,7 +106,13 @@ fn fill(fleet: &Fleet, options: &Options) -> (Load, Load) {
     (base, traffic)
 }
 
-/// Who holds copies of the calls that stay.
+/// The copies beside the owners' own.
+fn held_for_others(copies: &Copies) -> usize {
+    let all: usize = copies.values().map(BTreeSet::len).sum();
+    all - copies.len()
+}
+
+/// Who has the calls that stay.
 fn copies(fleet: &Fleet, base: &Load) -> Copies {
     let mut ours = BTreeSet::new();
     for phone in base.phones() {
@@ -119,7 +125,10 @@ fn copies(fleet: &Fleet, base: &Load) -> Copies {
     lines
         .into_iter()
         .filter(|line| ours.contains(&line.call_id))
-        .map(|line| (line.key, line.replicas.into_iter().collect()))
+        .map(|line| {
+            let owner = std::iter::once(line.owner);
+            (line.key, owner.chain(line.replicas).collect())
+        })
         .collect()
 }
 
@@ -135,7 +144,7 @@ fn settle(
     let began = Instant::now();
     let name = fleet.name(newcomer);
     let held = |copies: &Copies| copies.values().filter(|who| who.contains(&name)).count();
-    let ideal = before.values().map(BTreeSet::len).sum::<usize>() / (members - 1);
+    let ideal = held_for_others(before) / (members - 1);
     let mut now = copies(fleet, base);
     let mut last = Instant::now();
     while began.elapsed() < MOVED && last.elapsed() < Duration::from_secs(4) {
@@ -148,7 +157,7 @@ fn settle(
     }
     let share = held(&now);
     report.tell(format!(
-        "{name} has {share} copies, its ideal share is {ideal}, {:.1?} after it came",
+        "{name} has {share} calls or copies, its ideal share is {ideal}, {:.1?} after it came",
         last.saturating_duration_since(began)
     ));
     report.expect((share + scatter(ideal)) * 100 >= ideal * SHARE_MIN, || {
