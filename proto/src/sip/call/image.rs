@@ -9,6 +9,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::astray::Astray;
 use super::client::{Ack, Client, ClientTx, Purpose};
 use super::{Answer, Server, ServerTx, SipCall, Unacked};
 use crate::base::flow::Flow;
@@ -191,6 +192,7 @@ impl SipCall {
                 flow: unacked.flow,
                 machine: UnackedSuccess::restore(&unacked.machine, written),
             }),
+            astray: Astray::No,
             bye_after_ack: image.bye_after_ack,
             refresh: None,
             timer: more

@@ -4,6 +4,7 @@
 //! out. It never sends by itself, never asks the time, and knows neither members nor records. Every
 //! step that a record must hold sets `changed`.
 
+mod astray;
 mod client;
 mod image;
 mod refresh;
@@ -27,6 +28,7 @@ use super::write::response_target;
 use crate::base::flow::Flow;
 use crate::base::time::Instant;
 
+use astray::Astray;
 pub use client::chance_of;
 use client::{Client, ClientTx};
 pub use image::{SipImage, SipMore};
@@ -127,6 +129,8 @@ pub struct SipCall {
     servers: Vec<ServerTx>,
     clients: Vec<ClientTx>,
     unacked: Option<Unacked>,
+    /// What is known of its ACK.
+    astray: Astray,
     /// A BYE of ours that must wait for the ACK (RFC 3261 15).
     bye_after_ack: bool,
     /// A word to the peer that is due at some time: that the session lives (RFC 4028), or where the
@@ -314,10 +318,9 @@ impl SipCall {
         let gave_up = actions.contains(&Action::Failed(Failure::Timeout));
         self.act(&flow, actions);
         if gave_up {
-            // RFC 3261 13.3.1.4: the dialog stands, but the session should be ended.
             self.unacked = None;
             self.changed = true;
-            self.bye_after_ack = true;
+            self.on_no_ack(now);
         }
     }
 

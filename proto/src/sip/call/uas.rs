@@ -1,5 +1,6 @@
 //! Requests of the peer and our answers to them. RFC 3261 8.2, 9.2, 12.2.2, 13.3, 14.2, 15.1.2.
 
+use super::astray::Astray;
 use super::client::{ClientTx, chance_of};
 use super::reply::{Reply, write_reply};
 use super::{ALLOW, Answer, CallError, Server, ServerTx, SipCall, Unacked, reply_flow, server_key};
@@ -27,6 +28,7 @@ impl SipCall {
             servers: Vec::new(),
             clients: Vec::new(),
             unacked: None,
+            astray: Astray::No,
             bye_after_ack: false,
             refresh: None,
             timer: None,
@@ -145,6 +147,9 @@ impl SipCall {
                 self.dialog.on_request(&request, flow);
                 self.dialog.set_contact(flow);
                 self.changed = true;
+                if *request.method() == Method::Invite {
+                    self.session_is_known(); // RFC 3261 14.1: it has had our 2xx
+                }
                 self.open(request, flow, now, false);
             }
             _ => {
@@ -207,6 +212,7 @@ impl SipCall {
             .is_some_and(|one| one.cseq == ack.cseq_number());
         if awaited && self.dialog.matches(ack) {
             self.unacked = None;
+            self.astray = Astray::No;
             self.dialog.take_remote_session(ack);
             self.changed = true;
             self.tell(Event::Ack {
