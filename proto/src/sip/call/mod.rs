@@ -4,6 +4,7 @@
 //! out. It never sends by itself, never asks the time, and knows neither members nor records. Every
 //! step that a record must hold sets `changed`.
 
+mod answer;
 mod client;
 mod image;
 mod refresh;
