@@ -203,7 +203,11 @@ impl App for Answer {
                 call.cancel_timer(HANG_UP);
                 call.state.offer_origin = String::new();
             }
-            Event::Timer(_) | Event::Ack { .. } | Event::Response { .. } | Event::Signal(_) => {}
+            Event::Timer(_)
+            | Event::Ack { .. }
+            | Event::Progress { .. }
+            | Event::Response { .. }
+            | Event::Signal(_) => {}
         }
     }
 }

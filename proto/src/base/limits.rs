@@ -29,6 +29,8 @@ pub const T1_X64: Duration = Duration::from_secs(32);
 
 /// Finished server transactions kept in one call for replay (Timers J and L). Above: the oldest goes.
 pub const SERVER_TRANSACTIONS_PER_CALL_MAX: usize = 8;
+/// Reliable provisionals that wait for their PRACK in one call. Above: the newest is not sent.
+pub const RELIABLES_PER_CALL_MAX: usize = 8;
 /// Calls of one source in set-up at one shard. Above: 503 to its new calls.
 pub const SETUPS_PER_SOURCE_MAX: u32 = 8_192;
 /// Calls in set-up at one shard. Above: 503 to new calls.

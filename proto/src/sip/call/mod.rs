@@ -7,6 +7,8 @@
 mod answer;
 mod client;
 mod image;
+mod prack;
+mod provisional;
 mod refresh;
 mod reply;
 mod uac;
@@ -14,6 +16,7 @@ mod uas;
 
 use bytes::Bytes;
 
+use super::dialog::offer::Negotiation;
 use super::dialog::session_timer::SessionTimer;
 use super::dialog::{Dialog, Stage};
 use super::effect::{Cause, Effect, Event, RequestId};
@@ -31,14 +34,18 @@ use crate::base::time::Instant;
 pub use client::chance_of;
 use client::{Client, ClientTx};
 pub use image::{SipImage, SipMore};
+use prack::OwedPrack;
+use provisional::Provisionals;
 use refresh::Refresh;
-pub use reply::Reply;
+pub use reply::{Reliability, Reply};
 pub use uac::{Again, Egress};
 
 /// Methods that a call answers: the value of Allow.
-pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE";
+pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK";
 /// Option tags that a call knows (RFC 3261 20.37).
-pub const SUPPORTED: &[&str] = &["timer"];
+pub const SUPPORTED: &[&str] = &["timer", "100rel"];
+/// The same as the value of Supported.
+pub const SUPPORTED_VALUE: &str = "timer, 100rel";
 
 /// Why an application's verb could not be carried out. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +56,13 @@ pub enum CallError {
     /// The call has ended.
     #[error("the call has ended")]
     Ended,
+    /// An offer is open, or an INVITE: what was asked for has its time later (RFC 3261 14.1, RFC
+    /// 3311 5.1).
+    #[error("an offer is open")]
+    Busy,
+    /// Too many reliable provisionals wait for their PRACK.
+    #[error("too many provisional responses wait")]
+    TooMany,
     /// The message could not be written.
     #[error("the message can't be written: {0}")]
     Write(#[from] super::write::Refused),
@@ -128,6 +142,14 @@ pub struct SipCall {
     servers: Vec<ServerTx>,
     clients: Vec<ClientTx>,
     unacked: Option<Unacked>,
+    /// Reliable provisionals of ours.
+    provisionals: Provisionals,
+    /// Which offer is open.
+    negotiation: Negotiation,
+    /// PRACKs that we owe.
+    pracks: Vec<OwedPrack>,
+    /// The application's answer to an offer in a response, until it goes out.
+    answer: Option<Bytes>,
     /// A BYE of ours that must wait for the ACK (RFC 3261 15).
     bye_after_ack: bool,
     /// A word to the peer that is due at some time: that the session lives (RFC 4028), or where the
@@ -144,6 +166,28 @@ pub struct SipCall {
 }
 
 impl SipCall {
+    /// A call of which nothing is known but its dialog.
+    fn of(dialog: Dialog) -> Self {
+        Self {
+            dialog,
+            servers: Vec::new(),
+            clients: Vec::new(),
+            unacked: None,
+            provisionals: Provisionals::default(),
+            negotiation: Negotiation::default(),
+            pracks: Vec::new(),
+            answer: None,
+            bye_after_ack: false,
+            refresh: None,
+            timer: None,
+            ended: None,
+            end_shared: false,
+            next_id: 0,
+            changed: false,
+            effects: Vec::new(),
+        }
+    }
+
     /// The call's dialog.
     #[must_use]
     pub fn dialog(&self) -> &Dialog {
@@ -262,7 +306,10 @@ impl SipCall {
             .filter_map(|unacked| unacked.machine.next_deadline());
         let refresh = self.refresh.iter().map(Refresh::at);
         let session = self.session_deadline();
+        let provisional = self.provisionals.next_deadline();
+        let pracks = self.pracks.iter().map(|owed| owed.at);
         let others = unacked.chain(refresh).chain(session);
+        let others = others.chain(provisional).chain(pracks);
         servers.chain(clients).chain(others).min()
     }
 
@@ -300,6 +347,7 @@ impl SipCall {
             self.own_request_done(id, &method, None, now);
         }
         self.on_unacked_timeout(now);
+        self.on_provisional_timeout(now);
         self.put_off_refresh(now);
         self.on_session_timeout(now);
         self.sweep();
@@ -311,11 +359,12 @@ impl SipCall {
         };
         let mut actions = Vec::new();
         unacked.machine.on_timeout(now, &mut actions);
-        let flow = unacked.flow.clone();
+        let (flow, cseq) = (unacked.flow.clone(), unacked.cseq);
         let gave_up = actions.contains(&Action::Failed(Failure::Timeout));
         self.act(&flow, actions);
         if gave_up {
             // RFC 3261 13.3.1.4: the dialog stands, but the session should be ended.
+            self.negotiation.on_our_response_lost(cseq);
             self.unacked = None;
             self.changed = true;
             self.bye_after_ack = true;
@@ -341,8 +390,17 @@ impl SipCall {
     }
 
     fn sweep(&mut self) {
-        self.servers
-            .retain(|server| !server.machine.is_terminated());
+        let (negotiation, provisionals) = (&mut self.negotiation, &mut self.provisionals);
+        self.servers.retain(|server| {
+            let over = server.machine.is_terminated();
+            if over && matches!(server.answer, Answer::Open(_)) {
+                negotiation.on_their_request_done(server.cseq); // nobody answered it
+            }
+            if over && server.method == Method::Invite {
+                provisionals.list.retain(|one| one.cseq != server.cseq);
+            }
+            !over
+        });
         self.clients.retain(|client| {
             client
                 .machine
@@ -358,6 +416,8 @@ impl SipCall {
             self.unacked = None;
             self.refresh = None;
             self.timer = None;
+            self.provisionals.held = None;
+            self.pracks.clear();
             // An INVITE of ours that rings would be waited for without end.
             self.clients.retain(|client| !client.is_open_invite());
             self.end_shared = !matches!(cause, Cause::OwnBye | Cause::NoAck);
@@ -374,6 +434,11 @@ impl SipCall {
         self.next_id = self.next_id.wrapping_add(1);
         self.next_id
     }
+}
+
+/// RFC 3261 14.2: 0 to 10 s for Retry-After, by chance; the peer's branch is as good as any.
+fn pause(request: &Message) -> String {
+    (chance_of(request.branch().unwrap_or_default()) % 11).to_string()
 }
 
 /// The server transaction that a request belongs to (RFC 3261 17.2.3).

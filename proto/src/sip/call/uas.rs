@@ -1,13 +1,14 @@
 //! Requests of the peer and our answers to them. RFC 3261 8.2, 9.2, 12.2.2, 13.3, 14.2, 15.1.2.
 
-use super::client::{ClientTx, chance_of};
+use super::client::ClientTx;
 use super::reply::Reply;
-use super::{Answer, Server, ServerTx, SipCall, reply_flow, server_key};
+use super::{ALLOW, Answer, Server, ServerTx, SipCall, pause, reply_flow, server_key};
 use crate::base::flow::Flow;
 use crate::base::limits::SERVER_TRANSACTIONS_PER_CALL_MAX;
 use crate::base::time::Instant;
+use crate::sip::dialog::offer::Admission;
 use crate::sip::dialog::session_timer::{MIN_SE, is_too_small};
-use crate::sip::dialog::{Dialog, Order, Stage, is_target_refresh};
+use crate::sip::dialog::{Dialog, Order, Stage, has_sdp, is_target_refresh};
 use crate::sip::effect::{Cause, Class, Effect, Event, RequestId};
 use crate::sip::message::Message;
 use crate::sip::method::Method;
@@ -21,20 +22,10 @@ impl SipCall {
     /// The call that an INVITE without To tag begins; `local_tag` is its sealed locator.
     #[must_use]
     pub fn incoming(invite: Message, flow: &Flow, local_tag: &str, now: Instant) -> Self {
-        let mut call = Self {
-            dialog: Dialog::incoming(&invite, local_tag, flow),
-            servers: Vec::new(),
-            clients: Vec::new(),
-            unacked: None,
-            bye_after_ack: false,
-            refresh: None,
-            timer: None,
-            ended: None,
-            end_shared: false,
-            next_id: 0,
-            changed: false,
-            effects: Vec::new(),
-        };
+        let mut call = Self::of(Dialog::incoming(&invite, local_tag, flow));
+        if has_sdp(&invite) {
+            call.negotiation.on_their_offer(invite.cseq_number());
+        }
         call.open(invite, flow, now, true);
         call
     }
@@ -109,48 +100,56 @@ impl SipCall {
             return self.refuse_now(&request, flow, 500); // RFC 3261 12.2.2
         }
         if let Some(unknown) = unsupported(&request) {
-            self.dialog.remote_seq = Some(request.cseq_number());
-            self.changed = true;
             let fields = [("Unsupported", unknown.as_str())];
-            return self.refuse_with(&request, flow, 420, &fields); // RFC 3261 8.2.2.3
+            return self.refuse(request, flow, now, 420, &fields); // RFC 3261 8.2.2.3
         }
         if is_target_refresh(request.method()) && is_too_small(&request) {
-            self.dialog.remote_seq = Some(request.cseq_number());
-            self.changed = true;
             let least = MIN_SE.to_string();
-            return self.refuse_with(&request, flow, 422, &[("Min-SE", &least)]); // RFC 4028 9
+            return self.refuse(request, flow, now, 422, &[("Min-SE", &least)]); // RFC 4028 9
         }
-        let open_invite = self.servers.iter().any(|server| {
-            server.method == Method::Invite && matches!(server.answer, Answer::Open(_))
-        });
-        let ours_open = self.clients.iter().any(ClientTx::is_open_invite);
         match request.method() {
-            // RFC 3261 14.2 and RFC 3311 5.2: their offer meets one of ours.
-            Method::Invite | Method::Update if ours_open && brings_offer(&request) => {
-                self.dialog.remote_seq = Some(request.cseq_number());
-                self.changed = true;
-                self.refuse_now(&request, flow, 491);
-            }
-            // RFC 3261 14.2: one INVITE at a time.
-            Method::Invite | Method::Update if open_invite && self.dialog.stage != Stage::Early => {
-                self.dialog.remote_seq = Some(request.cseq_number());
-                self.changed = true;
-                // RFC 3261 14.2: 0 to 10 s, by chance; the peer's branch is as good as any.
-                let pause = (chance_of(request.branch().unwrap_or_default()) % 11).to_string();
-                self.refuse_with(&request, flow, 500, &[("Retry-After", &pause)]);
-            }
             Method::Bye => self.on_bye(request, flow, now),
-            Method::Invite | Method::Info | Method::Update | Method::Options => {
-                self.dialog.on_request(&request, flow);
-                self.dialog.set_contact(flow);
-                self.changed = true;
-                self.open(request, flow, now, false);
-            }
-            _ => {
-                self.dialog.remote_seq = Some(request.cseq_number());
-                self.changed = true;
-                self.refuse_now(&request, flow, 405);
-            }
+            Method::Prack => self.on_prack(request, flow, now),
+            Method::Invite | Method::Update => match self.admits(&request) {
+                Admission::Take => self.take(request, flow, now),
+                Admission::Glare => self.refuse(request, flow, now, 491, &[]),
+                Admission::Busy => {
+                    let pause = pause(&request);
+                    self.refuse(request, flow, now, 500, &[("Retry-After", &pause)]);
+                }
+            },
+            Method::Info | Method::Options => self.take(request, flow, now),
+            _ => self.refuse(request, flow, now, 405, &[("Allow", ALLOW)]),
+        }
+    }
+
+    fn take(&mut self, request: Message, flow: &Flow, now: Instant) {
+        self.dialog.on_request(&request, flow);
+        self.dialog.set_contact(flow);
+        self.changed = true;
+        if is_target_refresh(request.method()) && has_sdp(&request) {
+            self.negotiation.on_their_offer(request.cseq_number());
+        }
+        self.open(request, flow, now, false);
+    }
+
+    /// What may change the session meets what is under way.
+    fn admits(&self, request: &Message) -> Admission {
+        let method = request.method();
+        let invite = *method == Method::Invite;
+        let unanswered = |server: &ServerTx| {
+            server.method == *method && matches!(server.answer, Answer::Open(_))
+        };
+        // RFC 3261 14.2: their INVITE meets one of ours.
+        if invite && self.clients.iter().any(ClientTx::is_open_invite) {
+            Admission::Glare
+        // RFC 3261 14.2, RFC 3311 5.2: one at a time.
+        } else if self.servers.iter().any(unanswered) {
+            Admission::Busy
+        } else if invite || has_sdp(request) {
+            self.negotiation.admits()
+        } else {
+            Admission::Take
         }
     }
 
@@ -189,7 +188,7 @@ impl SipCall {
         } else {
             Class::Refusal
         };
-        self.answer_bare(cancel, flow, 200, class, &[]);
+        self.answer_bare(cancel, flow, 200, class);
         if open {
             self.answer_quietly(id, &Reply::new(487));
             if self.dialog.stage == Stage::Early {
@@ -207,6 +206,7 @@ impl SipCall {
         if awaited && self.dialog.matches(ack) {
             self.unacked = None;
             self.dialog.take_remote_session(ack);
+            self.negotiation.on_their_ack(ack.cseq_number());
             self.changed = true;
             self.tell(Event::Ack {
                 message: ack.clone(),
@@ -214,7 +214,7 @@ impl SipCall {
         }
     }
 
-    fn open(&mut self, request: Message, flow: &Flow, now: Instant, initial: bool) {
+    pub(super) fn open(&mut self, request: Message, flow: &Flow, now: Instant, initial: bool) {
         let message = request.clone();
         let id = self.open_quietly(request, flow, now);
         self.tell(Event::Request {
@@ -224,7 +224,12 @@ impl SipCall {
         });
     }
 
-    fn open_quietly(&mut self, request: Message, flow: &Flow, now: Instant) -> RequestId {
+    pub(super) fn open_quietly(
+        &mut self,
+        request: Message,
+        flow: &Flow,
+        now: Instant,
+    ) -> RequestId {
         let reliable = flow.transport.is_reliable();
         let reply = reply_flow(&request, flow);
         let mut actions = Vec::new();
@@ -266,10 +271,9 @@ impl SipCall {
     /// Requests that nobody has answered: what an heir finds when the application won't resume them.
     #[must_use]
     pub fn open_requests(&self) -> Vec<(RequestId, Method)> {
-        let open = self
-            .servers
-            .iter()
-            .filter(|one| matches!(one.answer, Answer::Open(_)));
+        let open = self.servers.iter().filter(|one| {
+            matches!(one.answer, Answer::Open(_)) && !self.provisionals.is_held(one.cseq)
+        });
         open.map(|server| (server.id, server.method.clone()))
             .collect()
     }
@@ -278,15 +282,12 @@ impl SipCall {
     #[must_use]
     pub fn open_invite(&self) -> Option<(RequestId, Message)> {
         self.servers.iter().find_map(|server| match &server.answer {
-            Answer::Open(request) if server.method == Method::Invite => {
+            Answer::Open(request)
+                if server.method == Method::Invite && !self.provisionals.is_held(server.cseq) =>
+            {
                 Some((server.id, Message::clone(request)))
             }
             _ => None,
         })
     }
-}
-
-/// A re-INVITE without a body asks for an offer, which is as much; an UPDATE without one is none.
-fn brings_offer(request: &Message) -> bool {
-    *request.method() == Method::Invite || !request.body().is_empty()
 }
