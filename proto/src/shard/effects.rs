@@ -188,7 +188,9 @@ impl Shard {
         let fresh = call.sip.dialog().stage == Stage::Early;
         let open = call.sip.open_requests();
         self.put_call(key, call);
+        self.readdress(key);
         self.plan_refresh(key, unsettled, now);
+        self.repeat_bye(key, now);
         for request in unanswered {
             // Its answer would go to the dead owner's address, so it is asked anew.
             if let Some(egress) = self.egress(key)
@@ -212,6 +214,15 @@ impl Shard {
             }
         }
         self.settle(key, false, now);
+    }
+
+    fn repeat_bye(&mut self, key: CallId, now: Instant) {
+        let flow = self.calls.get(&key).map(|call| &call.sip.dialog().flow);
+        if let Some(way) = flow.and_then(|flow| self.way_out(flow))
+            && let Some(call) = self.calls.get_mut(&key)
+        {
+            call.sip.repeat_bye(&way, now);
+        }
     }
 
     /// SIP.md S3.4: a 2xx to an INVITE of ours, by its sealed branch, and nobody has the call.

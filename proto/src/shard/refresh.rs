@@ -7,14 +7,14 @@ use crate::base::ids::CallId;
 use crate::base::limits::REFRESH_PACE;
 use crate::base::time::{Duration, Instant};
 use crate::sip::call::Egress;
-use crate::sip::dialog::Stage;
+use crate::sip::dialog::{Dialog, Stage};
 use crate::sip::locator::{Locator, owner_hint};
 
 /// From the takeover to the first word: what the phone has asked for goes first.
 const FIRST: Duration = Duration::from_millis(200);
 
-/// The same where an INVITE of the owner before is not settled: it is repeated meanwhile, and its
-/// answer spares the peer two offers at a time.
+/// The same where an INVITE is not settled: one of the owner before is repeated meanwhile, and its
+/// answer spares the peer two offers at a time; of one of the phone's, the 2xx is.
 const UNSETTLED: Duration = Duration::from_secs(2);
 
 /// A refresh whose CSeq number is not safe yet looks again after this.
@@ -31,6 +31,7 @@ impl Shard {
         if dialog.stage != Stage::Confirmed || !due {
             return;
         }
+        let unsettled = unsettled || call.sip.is_unacked();
         let first = now + if unsettled { UNSETTLED } else { FIRST };
         let at = first.max(self.next_refresh);
         self.next_refresh = at + REFRESH_PACE;
@@ -39,7 +40,32 @@ impl Shard {
         }
     }
 
-    /// Whether the phone was given an address that dies with a node, and it is not ours.
+    /// A call was taken over: what it says from now on must not name the dead.
+    pub(super) fn readdress(&mut self, key: CallId) {
+        let dialog = self.calls.get(&key).map(|call| call.sip.dialog());
+        let way = dialog.and_then(|dialog| self.way_out(&dialog.flow));
+        let dead = dialog.is_some_and(|dialog| self.is_dead(dialog));
+        if let Some(way) = way.filter(|_| dead)
+            && let Some(call) = self.calls.get_mut(&key)
+        {
+            call.sip.on_moved(&way);
+        }
+    }
+
+    /// Whether no member that lives has the address that the phone was given.
+    fn is_dead(&self, dialog: &Dialog) -> bool {
+        let me = self.view.me.node;
+        let mut others = self.view.live();
+        let taken = others.any(|info| {
+            let node = info.id.node;
+            let mut urls = info.meta.sip.iter().filter_map(|url| url.split_once("://"));
+            (node == me || self.cluster.reachable(node).is_some())
+                && urls.any(|(transport, advertise)| dialog.names(transport, advertise))
+        });
+        !taken
+    }
+
+    /// Whether the phone was given an address that dies with a node, and that is what has happened.
     fn is_moved(&self, key: CallId) -> bool {
         let Some(call) = self.calls.get(&key) else {
             return false;
@@ -51,7 +77,7 @@ impl Shard {
         let listener = self.listener(flow.listener);
         flow.ingress == self.view.me.node
             && listener.is_some_and(|listener| listener.scope == Scope::Node)
-            && dialog.is_elsewhere(&flow)
+            && self.is_dead(dialog)
     }
 
     /// Sends a refresh that is due; whether one was sent.

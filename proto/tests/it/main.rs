@@ -7,6 +7,7 @@ mod flood;
 mod golden;
 mod no_allocation;
 mod prack;
+mod properties;
 mod refresh;
 mod revive;
 mod session_timer;

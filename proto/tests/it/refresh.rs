@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use callring_proto::cluster::policy::Replication;
+use callring_proto::cluster::policy::{Replication, When};
 use callring_proto::shard::Scope;
 use callring_proto::sip::{HeaderName, Message, ResponseBuilder};
 
@@ -167,6 +167,127 @@ fn what_a_peer_refuses_is_said_otherwise_and_silence_ends_nothing() {
     let tag = format!("To-tag: {}\n", world.tag());
     world.datagram(heir, &request("BYE", "c", 2, "b", &tag));
     assert_eq!(world.pass(SECOND), "200 BYE", "the call is still there");
+}
+
+/// A call of three nodes, answered at node 0, which died before the phone's ACK, sent there.
+fn unacked(allow: &str) -> World {
+    let replication = Replication {
+        copies: 3,
+        ..Replication::default()
+    };
+    let mut world = World::with_scope(Scope::Node, 3, &replication, |_, _| {});
+    world.datagram(0, &request("INVITE", "c", 1, "i", allow));
+    assert_eq!(world.pass(100 * MS), "200 INVITE");
+    kill(&mut world, 0);
+    world
+}
+
+/// What was said within `span`, without the 200 to the INVITE; each of those names its sender.
+fn beside_the_200(world: &mut World, span: Duration) -> String {
+    let from = world.sent.len();
+    let said = world.pass(span);
+    for Sent { node, message } in world.sent.iter().skip(from) {
+        if message.status() == Some(200) {
+            let here = format!("sip:{};transport=udp", address(*node));
+            assert_eq!(contact(message), here, "SIP.md S1.1");
+        }
+    }
+    let said = said.split(", ").filter(|one| *one != "200 INVITE");
+    let mut said: Vec<&str> = said.collect();
+    said.dedup(); // what was said again
+    said.join(", ")
+}
+
+// Method: the phone repeats its ACK to the dead address whenever it gets the 200, but it answers an
+// UPDATE.
+#[test]
+fn an_ack_that_went_to_the_dead_does_not_end_the_call() {
+    let mut world = unacked(ALLOW_UPDATE);
+    assert_eq!(beside_the_200(&mut world, SECOND * 3), "UPDATE");
+    answer(&mut world, 200);
+    assert_eq!(beside_the_200(&mut world, SECOND * 90), "");
+    assert_eq!(world.owners().len(), 1);
+}
+
+// Method: the same without UPDATE: an INVITE before the ACK would be a fault (RFC 3261 14.1), so it
+// is asked when the wait is over. One that does not answer then has lost the call.
+#[test]
+fn before_a_call_ends_for_want_of_an_ack_the_phone_is_asked() {
+    for answers in [true, false] {
+        let mut world = unacked("");
+        assert_eq!(beside_the_200(&mut world, SECOND * 30), "");
+        assert_eq!(beside_the_200(&mut world, SECOND * 3), "INVITE");
+        if answers {
+            answer(&mut world, 200);
+            assert_eq!(world.pass(SECOND * 60), "ACK");
+            assert_eq!(world.owners().len(), 1);
+        } else {
+            let said = world.pass(SECOND * 33);
+            let said = said.replace("INVITE, ", "").replace(", BYE", "");
+            assert_eq!(said, "BYE");
+        }
+    }
+}
+
+// Method: it does not know the dialog, for no 200 has reached it. That ends nothing.
+#[test]
+fn a_phone_that_has_not_had_the_200_does_not_know_the_dialog() {
+    let mut world = unacked(ALLOW_UPDATE);
+    assert_eq!(beside_the_200(&mut world, SECOND * 3), "UPDATE");
+    let heir = answer(&mut world, 481);
+    let said = beside_the_200(&mut world, SECOND);
+    assert_eq!(said, "");
+    let tag = format!("To-tag: {}\n", world.tag());
+    world.datagram(heir, &request("ACK", "c", 1, "a", &tag));
+    assert_eq!(beside_the_200(&mut world, SECOND * 10), "UPDATE");
+    answer(&mut world, 200);
+    assert_eq!(world.pass(SECOND * 90), "");
+    assert_eq!(world.owners().len(), 1);
+}
+
+// Method: the owner dies while the phone rings. The heir's 200 names the heir.
+#[test]
+fn an_heir_answers_with_its_own_address() {
+    let replication = Replication {
+        copies: 3,
+        when: When::Early,
+        ..Replication::default()
+    };
+    let mut world = World::with_scope(Scope::Node, 3, &replication, |_, _| {});
+    world.datagram(0, &request("INVITE", "c", 1, "i", "X-Ring: 3000\n"));
+    assert_eq!(world.pass(SECOND), "180 INVITE");
+    kill(&mut world, 0);
+    let said = world.pass(SECOND * 2);
+    assert!(said.ends_with("200 INVITE"), "{said}");
+    let Sent { node, message } = last(&world);
+    let here = format!("sip:{};transport=udp", address(*node));
+    assert_eq!(contact(message), here);
+}
+
+// Method: the owner dies between its BYE and the answer. The phone, which has hung up, answers what
+// it takes for a repetition (RFC 3261 17.2.3: branch, sent-by, method).
+#[test]
+fn a_dead_owners_bye_is_repeated_as_it_was() {
+    let replication = Replication {
+        copies: 3,
+        ..Replication::default()
+    };
+    let mut world = World::with_scope(Scope::Node, 3, &replication, |_, _| {});
+    world.datagram(0, &request("INVITE", "c", 1, "i", "X-Hang-Up: 2000\n"));
+    assert_eq!(world.pass(100 * MS), "200 INVITE");
+    let tag = world.tag();
+    world.datagram(0, &request("ACK", "c", 1, "a", &format!("To-tag: {tag}\n")));
+    assert_eq!(world.pass(SECOND * 2), "BYE");
+    let first = last(&world).message.clone();
+    kill(&mut world, 0);
+    assert_eq!(world.pass(100 * MS), "BYE");
+    let Sent { node, message } = last(&world);
+    assert_ne!(*node, 0);
+    assert_eq!(message.bytes(), first.bytes());
+    assert_eq!(world.pass(SECOND), "BYE", "T1 runs on");
+    answer(&mut world, 200);
+    assert_eq!(world.pass(SECOND * 60), "");
+    assert_eq!(world.owners(), Vec::<usize>::new());
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! step that a record must hold sets `changed`.
 
 mod answer;
+mod astray;
 mod client;
 mod image;
 mod prack;
@@ -31,6 +32,7 @@ use super::write::response_target;
 use crate::base::flow::Flow;
 use crate::base::time::Instant;
 
+use astray::Astray;
 pub use client::chance_of;
 use client::{Client, ClientTx};
 pub use image::{SipImage, SipMore};
@@ -150,6 +152,8 @@ pub struct SipCall {
     pracks: Vec<OwedPrack>,
     /// The application's answer to an offer in a response, until it goes out.
     answer: Option<Bytes>,
+    /// What is known of its ACK.
+    astray: Astray,
     /// A BYE of ours that must wait for the ACK (RFC 3261 15).
     bye_after_ack: bool,
     /// A word to the peer that is due at some time: that the session lives (RFC 4028), or where the
@@ -173,6 +177,7 @@ impl SipCall {
             servers: Vec::new(),
             clients: Vec::new(),
             unacked: None,
+            astray: Astray::No,
             provisionals: Provisionals::default(),
             negotiation: Negotiation::default(),
             pracks: Vec::new(),
@@ -363,11 +368,10 @@ impl SipCall {
         let gave_up = actions.contains(&Action::Failed(Failure::Timeout));
         self.act(&flow, actions);
         if gave_up {
-            // RFC 3261 13.3.1.4: the dialog stands, but the session should be ended.
             self.negotiation.on_our_response_lost(cseq);
             self.unacked = None;
             self.changed = true;
-            self.bye_after_ack = true;
+            self.on_no_ack(now);
         }
     }
 

@@ -100,6 +100,18 @@ impl Provisionals {
         }
     }
 
+    /// What has not been acknowledged says something else from now on.
+    pub(super) fn rewrite(&mut self, with: impl Fn(&Bytes) -> Option<Bytes>) {
+        for one in &mut self.list {
+            if let Some(response) = with(&one.response) {
+                one.response = response;
+            }
+            if let Progress::Out(machine) = &mut one.progress {
+                machine.rewrite(&with);
+            }
+        }
+    }
+
     /// Takes the provisional that a PRACK names; whether there was one.
     fn acknowledge(&mut self, rack: &RAck) -> bool {
         let found = self.list.iter().position(|one| {

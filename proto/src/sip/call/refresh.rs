@@ -5,6 +5,7 @@
 //! When it is due, and whether there is anything to say, is the switchboard's to know. RFC 3261
 //! 14.1, RFC 3311 5.1.
 
+use super::astray::Astray;
 use super::client::{ClientTx, Purpose, chance_of};
 use super::uac::Egress;
 use super::{Answer, CallError, SipCall};
@@ -18,6 +19,9 @@ use crate::sip::method::Method;
 
 /// A refresh that could not be sent just now looks again after this.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// A peer that does not know the dialog before it has got our 2xx is asked again after this.
+const UNKNOWN_YET: Duration = Duration::from_secs(4);
 
 /// Attempts that end in "not now"; after that the peer keeps the address it has.
 const TRIES_MAX: u8 = 6;
@@ -54,12 +58,25 @@ impl SipCall {
         self.refresh.is_some_and(|refresh| refresh.at <= now) && self.is_quiet()
     }
 
-    /// RFC 3261 14.1, RFC 3311 5.1: no offer while another is open, no change before the ACK.
+    /// RFC 3261 14.1, RFC 3311 5.1: no offer while another is open, no re-INVITE before the ACK.
     fn is_quiet(&self) -> bool {
         let answers = |answer: &Answer| !matches!(answer, Answer::Out);
         let theirs = self.servers.iter().any(|server| answers(&server.answer));
         let ours = self.clients.iter().any(ClientTx::is_open);
-        self.dialog.stage == Stage::Confirmed && !self.is_unacked() && !theirs && !ours
+        // An ACK that goes to a dead address goes there until the peer is told another.
+        let told = !self.is_unacked() || (self.astray != Astray::No && self.may_update());
+        self.dialog.stage == Stage::Confirmed && told && !theirs && !ours
+    }
+
+    fn may_update(&self) -> bool {
+        let refused = self.refresh.is_some_and(|refresh| refresh.no_update);
+        self.peer_allows("UPDATE") && !refused
+    }
+
+    /// Whether a refresh is under way.
+    pub(super) fn is_refreshing(&self) -> bool {
+        let mut open = self.clients.iter().filter(|client| client.is_open());
+        open.any(|client| client.purpose == Purpose::Refresh)
     }
 
     /// A refresh that is due but can't go looks again later.
@@ -94,6 +111,7 @@ impl SipCall {
         let sent = if update {
             self.write_request(Method::Update, &fields, None, egress, Purpose::Refresh)
         } else if local.is_empty() {
+            self.is_not_known();
             return Ok(()); // without a description to repeat there is nothing harmless to say
         } else {
             let body = Some(("application/sdp", local.as_ref()));
@@ -105,7 +123,10 @@ impl SipCall {
             tries: refresh.tries.saturating_add(1),
             no_update: refresh.no_update,
         });
-        sent.map(|_| ()).inspect_err(|_| self.refresh = None)
+        sent.map(|_| ()).inspect_err(|_| {
+            self.refresh = None;
+            self.is_not_known();
+        })
     }
 
     fn peer_allows(&self, method: &str) -> bool {
@@ -127,7 +148,10 @@ impl SipCall {
         let branch = self.clients.iter().find(|client| client.id == id);
         let chance = branch.map_or(0, |client| chance_of(&client.key.branch));
         let wait = match status {
-            200..=299 => return self.session_refreshed(response, now),
+            200..=299 => {
+                self.session_is_known();
+                return self.session_refreshed(response, now);
+            }
             422 if self.raise_interval(response) => Duration::ZERO,
             491 => glare(self.dialog.orientation, chance),
             500 | 503 => retry_after(response),
@@ -135,16 +159,19 @@ impl SipCall {
                 refresh.no_update = true;
                 Duration::ZERO
             }
+            // It has not got our 2xx yet, and so does not know the dialog.
+            481 if self.is_unacked() => UNKNOWN_YET,
             // RFC 3261 12.2.1.2.
             481 => return self.end(Cause::Lost),
             // Told, or refused for good. One that had no answer ends nothing: the peer may be
             // behind something that lets only its own requests through.
-            _ => return,
+            _ => return self.is_not_known(),
         };
-        if refresh.tries < TRIES_MAX {
-            refresh.at = later(now, wait);
-            self.refresh = Some(refresh);
+        if refresh.tries >= TRIES_MAX {
+            return self.is_not_known();
         }
+        refresh.at = later(now, wait);
+        self.refresh = Some(refresh);
     }
 }
 

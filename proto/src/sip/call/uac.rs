@@ -2,15 +2,18 @@
 
 use bytes::Bytes;
 
-use super::client::{ClientTx, Purpose};
+use super::client::{Client, ClientTx, Purpose};
 use super::{ALLOW, CallError, SUPPORTED_VALUE, SipCall};
 use crate::base::flow::Flow;
+use crate::base::time::Instant;
 use crate::sip::dialog::offer::Open;
 use crate::sip::dialog::{Stage, is_sdp, is_target_refresh, next_hop};
 use crate::sip::effect::{Cause, Class, Effect, Event, Outgoing, OwnRequestId, RequestId, What};
 use crate::sip::header::HeaderName;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
+use crate::sip::transaction::Action;
+use crate::sip::transaction::client_other::ClientOther;
 use crate::sip::transaction::key::ClientKey;
 use crate::sip::write::RequestBuilder;
 
@@ -227,12 +230,14 @@ impl SipCall {
 
     /// What an heir must send anew, because its answer would go to a dead member's address: taken
     /// out of the call, to be asked for again with a new number (SIP.md S4). An INVITE stays, for a
-    /// 2xx to it may still come and has to be acknowledged; a refresh is the heir's own business.
+    /// 2xx to it may still come and has to be acknowledged; a BYE stays for
+    /// [`SipCall::repeat_bye`]; a refresh is the heir's own business.
     pub fn take_unanswered(&mut self) -> Vec<Again> {
         let mut again = Vec::new();
         for client in std::mem::take(&mut self.clients) {
             match client.method {
                 Method::Invite => self.clients.push(client),
+                Method::Bye if client.is_open() => self.clients.push(client),
                 // One that was answered only waits for repetitions of its answer.
                 _ if !client.is_open() || client.purpose == Purpose::Refresh => {}
                 _ => again.extend(Again::of(&client)),
@@ -244,6 +249,35 @@ impl SipCall {
             self.negotiation.forget_ours(); // it is made anew
         }
         again
+    }
+
+    /// A BYE of an owner before this one that nobody has answered goes out again, byte for byte, by
+    /// `way`: to a peer that has had it, it is a repetition and no second BYE (RFC 3261 17.2.3),
+    /// answered to where it came from (18.2.1). An answer that still goes to the dead owner is no
+    /// loss, the call is over.
+    pub fn repeat_bye(&mut self, way: &Flow, now: Instant) {
+        let hop = next_hop(&self.dialog);
+        let remote = hop.address.unwrap_or(self.dialog.flow.remote);
+        let flow = Flow {
+            remote,
+            ..way.clone()
+        };
+        let mut actions = Vec::new();
+        for client in &mut self.clients {
+            if client.method != Method::Bye || !client.is_open() {
+                continue;
+            }
+            client.flow = flow.clone();
+            let request = client.request.clone();
+            if client.machine.is_some() {
+                actions.push(Action::Send(request));
+                continue;
+            }
+            let reliable = flow.transport.is_reliable();
+            let machine = ClientOther::new(reliable, request, now, &mut actions);
+            client.machine = Some(Client::Other(machine));
+        }
+        self.act(&flow, actions);
     }
 
     /// Whether an owner before this one has sent an INVITE that nobody has answered finally. From

@@ -1,5 +1,6 @@
 //! Requests of the peer and our answers to them. RFC 3261 8.2, 9.2, 12.2.2, 13.3, 14.2, 15.1.2.
 
+use super::astray::Astray;
 use super::client::ClientTx;
 use super::reply::Reply;
 use super::{ALLOW, Answer, Server, ServerTx, SipCall, pause, reply_flow, server_key};
@@ -127,6 +128,9 @@ impl SipCall {
         self.dialog.on_request(&request, flow);
         self.dialog.set_contact(flow);
         self.changed = true;
+        if *request.method() == Method::Invite {
+            self.session_is_known(); // RFC 3261 14.1: it has had our 2xx
+        }
         if is_target_refresh(request.method()) && has_sdp(&request) {
             self.negotiation.on_their_offer(request.cseq_number());
         }
@@ -205,6 +209,7 @@ impl SipCall {
             .is_some_and(|one| one.cseq == ack.cseq_number());
         if awaited && self.dialog.matches(ack) {
             self.unacked = None;
+            self.astray = Astray::No;
             self.dialog.take_remote_session(ack);
             self.negotiation.on_their_ack(ack.cseq_number());
             self.changed = true;

@@ -193,10 +193,10 @@ impl Dialog {
         }
     }
 
-    /// Whether the Contact that the peer has is another than that of messages that leave by `flow`.
+    /// Whether the Contact that the peer has is that of a listener, `advertise` as it stands.
     #[must_use]
-    pub fn is_elsewhere(&self, flow: &Flow) -> bool {
-        self.contact != contact_value(flow)
+    pub fn names(&self, transport: &str, advertise: &str) -> bool {
+        self.contact == contact_of(transport, advertise)
     }
 
     /// An offer or answer of the peer.
@@ -255,7 +255,12 @@ fn contact_uri(message: &Message) -> Option<String> {
         .map(|contact: NameAddr<'_>| contact.uri.as_str().to_owned())
 }
 
-fn contact_value(flow: &Flow) -> String {
-    let transport = flow.transport.uri_name();
-    format!("<sip:{};transport={transport}>", flow.advertise)
+/// The Contact of a message that leaves by `flow` (SIP.md S1.1).
+#[must_use]
+pub fn contact_value(flow: &Flow) -> String {
+    contact_of(flow.transport.uri_name(), &flow.advertise)
+}
+
+fn contact_of(transport: &str, advertise: &str) -> String {
+    format!("<sip:{advertise};transport={transport}>")
 }

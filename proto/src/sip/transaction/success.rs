@@ -115,6 +115,15 @@ impl UnackedSuccess {
         image.map(|remaining| remaining.from(now))
     }
 
+    /// From now on `with` makes what is repeated, out of what was repeated so far.
+    pub fn rewrite(&mut self, with: impl FnOnce(&Bytes) -> Option<Bytes>) {
+        if let Self::Waiting { response, .. } = self
+            && let Some(other) = with(response)
+        {
+            *response = other;
+        }
+    }
+
     fn terminate(&mut self, actions: &mut Vec<Action>) {
         *self = Self::Terminated;
         actions.push(Action::Terminated);

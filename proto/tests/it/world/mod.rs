@@ -264,8 +264,11 @@ impl World {
 
     /// What is under way from a node is lost.
     pub(crate) fn lose(&mut self, from: usize) {
-        let lost = |input: &Input| matches!(input, Input::Frame { from: sender, .. } if *sender == member(from));
-        self.queue.retain(|_, (_, input)| !lost(input));
+        let dead = member(from);
+        self.queue.retain(|_, (_, input)| match input {
+            Input::Frame { from, .. } => *from != dead,
+            _ => true,
+        });
     }
 
     /// The node was only frozen, and what was sent to it meanwhile is lost.
