@@ -37,6 +37,9 @@ pub const SETUPS_PER_SOURCE_MAX: u32 = 8_192;
 pub const SETUPS_MAX: u32 = 65_536;
 /// Outputs held for one call while replicas are waited for. Above: a request is answered 500.
 pub const HELD_OUTPUTS_PER_CALL_MAX: usize = 32;
+/// Outputs held by one shard while replicas are waited for: seconds of answers that nobody
+/// acknowledges. Above: 503 to new calls.
+pub const HELD_OUTPUTS_MAX: usize = 16_384;
 /// Messages kept for one call while its owner is looked for or changes. Above: the newest goes.
 pub const QUEUED_INPUTS_PER_CALL_MAX: usize = 16;
 /// Local CSeq numbers leased ahead at once (PROTOCOL.md rule 23).

@@ -142,6 +142,7 @@ impl<H> Cluster<H> {
             && let Some((output, since)) = owned.gate.release(committed, cut_off)
         {
             let held = now.since(since);
+            self.held = self.held.saturating_sub(1);
             self.stats.released += 1;
             self.stats.degraded += u64::from(alone);
             self.stats
