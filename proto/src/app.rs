@@ -75,6 +75,9 @@ pub enum Command {
     Request(Method, Vec<(String, String)>, Option<(String, Bytes)>),
     /// The description that answers an offer of the peer's in a response.
     Answer(Bytes),
+    /// Say what has become of what the REFER of this number asked for: a status line, and whether
+    /// it is the last.
+    Notify(u32, String, bool),
     /// End the call by what fits its state: BYE, or a refusal of the INVITE.
     HangUp,
     /// Set a timer, or set it anew.
@@ -152,6 +155,14 @@ impl<'a, S> Call<'a, S> {
     /// 5). Without a word the last description is repeated.
     pub fn answer(&mut self, description: impl Into<Bytes>) {
         self.commands.push(Command::Answer(description.into()));
+    }
+
+    /// Says what has become of what a REFER asked for, by its CSeq number: the status line of the
+    /// message it led to (`SIP/2.0 200 OK`), and whether it is the last (RFC 3515 2.4.5). The first
+    /// word, 100 Trying, goes by itself when the REFER is accepted.
+    pub fn notify(&mut self, refer: u32, line: &str, last: bool) {
+        self.commands
+            .push(Command::Notify(refer, line.to_owned(), last));
     }
 
     /// Ends the call.

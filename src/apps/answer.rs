@@ -164,6 +164,8 @@ impl Answer {
                 call.state.options += 1;
                 call.respond(id, Reply::new(200));
             }
+            // It places no calls (RFC 3515 2.4.2).
+            Method::Refer => call.respond(id, Reply::new(603)),
             _ => call.respond(id, Reply::new(405)),
         }
     }

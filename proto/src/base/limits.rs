@@ -31,6 +31,8 @@ pub const T1_X64: Duration = Duration::from_secs(32);
 pub const SERVER_TRANSACTIONS_PER_CALL_MAX: usize = 8;
 /// Reliable provisionals that wait for their PRACK in one call. Above: the newest is not sent.
 pub const RELIABLES_PER_CALL_MAX: usize = 8;
+/// Subscriptions that REFERs have begun in one call. Above: 503 to a REFER.
+pub const SUBSCRIPTIONS_PER_CALL_MAX: usize = 8;
 /// Calls of one source in set-up at one shard. Above: 503 to its new calls.
 pub const SETUPS_PER_SOURCE_MAX: u32 = 8_192;
 /// Calls in set-up at one shard. Above: 503 to new calls.

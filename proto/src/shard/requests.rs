@@ -87,7 +87,10 @@ impl Shard {
             call.sip.send_acks();
             return true;
         }
-        self.send_prack(key, now) || self.send_deferred(key, now) || self.send_refresh(key, now)
+        self.send_prack(key, now)
+            || self.send_notify(key, now)
+            || self.send_deferred(key, now)
+            || self.send_refresh(key, now)
     }
 
     fn send_prack(&mut self, key: CallId, now: Instant) -> bool {
@@ -111,6 +114,28 @@ impl Shard {
             .map(|call| call.sip.send_prack(egress));
         if let Some(Err(error)) = sent {
             tracing::warn!(?key, %error, "PRACK can't be sent");
+        }
+        true
+    }
+
+    fn send_notify(&mut self, key: CallId, now: Instant) -> bool {
+        let calls = self.calls.get(&key);
+        if !calls.is_some_and(|call| call.sip.owes_notify(now)) {
+            return false;
+        }
+        // PROTOCOL.md rule 23.
+        if !self.lease_allows(key) {
+            if let Some(call) = self.calls.get_mut(&key) {
+                call.sip.delay_notify(now + LEASE_WAIT);
+            }
+            return false;
+        }
+        let Some(egress) = self.egress(key) else {
+            return false;
+        };
+        let call = self.calls.get_mut(&key);
+        if let Some(Err(error)) = call.map(|call| call.sip.send_notify(egress, now)) {
+            tracing::warn!(?key, %error, "NOTIFY can't be sent");
         }
         true
     }

@@ -241,6 +241,10 @@ impl Shard {
         };
         let outcome = match command {
             Command::Respond(id, reply) => call.sip.respond(id, &reply),
+            Command::Notify(refer, line, last) => {
+                call.sip.notify(refer, &line, last);
+                Ok(())
+            }
             Command::Answer(description) => {
                 call.sip.answer_offer(description);
                 Ok(())

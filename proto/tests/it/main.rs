@@ -8,6 +8,7 @@ mod golden;
 mod no_allocation;
 mod prack;
 mod properties;
+mod refer;
 mod refresh;
 mod revive;
 mod session_timer;

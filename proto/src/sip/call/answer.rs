@@ -105,7 +105,10 @@ impl SipCall {
         let timer = (refresh && accepted)
             .then(|| SessionTimer::answer(request))
             .flatten();
-        let reply = self.described(request, reply);
+        let mut reply = self.described(request, reply);
+        if *method == Method::Refer && accepted {
+            self.on_referred(request, reply.to_mut());
+        }
         let setting = Setting {
             local_tag: &self.dialog.local_tag,
             contact: refresh.then(|| self.dialog.contact.clone()),
@@ -329,9 +332,13 @@ impl SipCall {
             });
         }
         let refreshed = is_target_refresh(&server.method) && status < 300;
+        let referred = (server.method == Method::Refer && status < 300).then_some(server.cseq);
         self.act(&flow, actions);
         if refreshed {
             self.start_session(now);
+        }
+        if let Some(refer) = referred {
+            self.start_subscription(refer, now);
         }
         self.sweep();
     }

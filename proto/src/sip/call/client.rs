@@ -70,6 +70,8 @@ pub(super) enum Purpose {
     Refresh,
     /// Our own, to acknowledge a provisional: its outcome is nobody's.
     Prack,
+    /// Of a subscription: its outcome is the subscription's.
+    Notify,
 }
 
 /// The ACK of a 2xx, kept for the 2xx's repetitions.
@@ -297,11 +299,17 @@ impl SipCall {
         match purpose {
             Some(Purpose::Refresh) => return self.refreshed(id, status, message.as_ref(), now),
             Some(Purpose::Prack) => return, // the INVITE's own fate decides
+            Some(Purpose::Notify) => {
+                return self.on_subscription_outcome(id, status, message.as_ref(), now);
+            }
             Some(Purpose::App) | None => {}
         }
         if *method == Method::Bye {
             self.end_shared |= message.is_some();
             return;
+        }
+        if *method == Method::Refer {
+            self.on_subscription_outcome(id, status, message.as_ref(), now);
         }
         self.tell(Event::Response {
             id,

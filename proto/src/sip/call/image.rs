@@ -13,6 +13,7 @@ use super::client::{Ack, Client, ClientTx, Purpose};
 use super::prack::{OwedPrack, Rack};
 use super::provisional::{Progress, Provisionals, Reliable};
 use super::reply::Reply;
+use super::subscription::{OwedNotify, Subscription};
 use super::{Answer, Server, ServerTx, SipCall, Unacked};
 use crate::base::flow::Flow;
 use crate::base::time::Instant;
@@ -129,6 +130,8 @@ pub struct SipMore {
     reliables: Vec<ReliableImage>,
     held: Option<(u32, Reply)>,
     pracks: Vec<Rack>,
+    subscriptions: Vec<Subscription<Remaining>>,
+    notifies: Vec<OwedNotify>,
 }
 
 impl SipImage {
@@ -215,6 +218,12 @@ impl SipCall {
                 .collect(),
             held: self.provisionals.held.clone(),
             pracks: self.pracks.iter().map(|owed| owed.rack).collect(),
+            subscriptions: self
+                .subscriptions
+                .iter()
+                .map(|one| one.snapshot(now))
+                .collect(),
+            notifies: self.notify_images(),
         }
     }
 
@@ -245,6 +254,13 @@ impl SipCall {
                     at: written,
                 })
                 .collect(),
+            subscriptions: more
+                .subscriptions
+                .iter()
+                .map(|one| Subscription::restore(one, written))
+                .collect(),
+            notify_at: (!more.notifies.is_empty()).then_some(written),
+            notifies: more.notifies.clone(),
             ended: image.ended.map(Cause::from),
             ..Self::of(image.dialog)
         };

@@ -12,6 +12,7 @@ mod prack;
 mod provisional;
 mod refresh;
 mod reply;
+mod subscription;
 mod uac;
 mod uas;
 
@@ -40,10 +41,13 @@ use prack::OwedPrack;
 use provisional::Provisionals;
 use refresh::Refresh;
 pub use reply::{Reliability, Reply};
+pub use subscription::EVENTS;
+use subscription::{OwedNotify, Subscription};
 pub use uac::{Again, Egress};
 
 /// Methods that a call answers: the value of Allow.
-pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK";
+pub const ALLOW: &str =
+    "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, SUBSCRIBE, NOTIFY";
 /// Option tags that a call knows (RFC 3261 20.37).
 pub const SUPPORTED: &[&str] = &["timer", "100rel"];
 /// The same as the value of Supported.
@@ -150,6 +154,12 @@ pub struct SipCall {
     negotiation: Negotiation,
     /// PRACKs that we owe.
     pracks: Vec<OwedPrack>,
+    /// What REFERs have begun.
+    subscriptions: Vec<Subscription>,
+    /// NOTIFYs that we owe.
+    notifies: Vec<OwedNotify>,
+    /// They wait until then for a number.
+    notify_at: Option<Instant>,
     /// The application's answer to an offer in a response, until it goes out.
     answer: Option<Bytes>,
     /// What is known of its ACK.
@@ -181,6 +191,9 @@ impl SipCall {
             provisionals: Provisionals::default(),
             negotiation: Negotiation::default(),
             pracks: Vec::new(),
+            subscriptions: Vec::new(),
+            notifies: Vec::new(),
+            notify_at: None,
             answer: None,
             bye_after_ack: false,
             refresh: None,
@@ -314,7 +327,9 @@ impl SipCall {
         let provisional = self.provisionals.next_deadline();
         let pracks = self.pracks.iter().map(|owed| owed.at);
         let others = unacked.chain(refresh).chain(session);
-        let others = others.chain(provisional).chain(pracks);
+        let ends = self.subscriptions.iter().filter_map(|one| one.ends);
+        let others = others.chain(provisional).chain(pracks).chain(ends);
+        let others = others.chain(self.notify_at);
         servers.chain(clients).chain(others).min()
     }
 
@@ -353,6 +368,7 @@ impl SipCall {
         }
         self.on_unacked_timeout(now);
         self.on_provisional_timeout(now);
+        self.on_subscription_timeout(now);
         self.put_off_refresh(now);
         self.on_session_timeout(now);
         self.sweep();
@@ -422,6 +438,8 @@ impl SipCall {
             self.timer = None;
             self.provisionals.held = None;
             self.pracks.clear();
+            self.subscriptions.clear();
+            self.notifies.clear();
             // An INVITE of ours that rings would be waited for without end.
             self.clients.retain(|client| !client.is_open_invite());
             self.end_shared = !matches!(cause, Cause::OwnBye | Cause::NoAck);

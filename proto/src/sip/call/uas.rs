@@ -120,11 +120,14 @@ impl SipCall {
                 }
             },
             Method::Info | Method::Options => self.take(request, flow, now),
+            Method::Refer => self.on_refer(request, flow, now),
+            Method::Subscribe => self.on_subscribe(request, flow, now),
+            Method::Notify => self.on_notify(request, flow, now),
             _ => self.refuse(request, flow, now, 405, &[("Allow", ALLOW)]),
         }
     }
 
-    fn take(&mut self, request: Message, flow: &Flow, now: Instant) {
+    pub(super) fn take(&mut self, request: Message, flow: &Flow, now: Instant) {
         self.dialog.on_request(&request, flow);
         self.dialog.set_contact(flow);
         self.changed = true;

@@ -7,8 +7,9 @@ use callring_proto::app::{App, Call, Event, Message, Method, Reliability, Reply,
 /// Rings for `X-Ring` milliseconds, then answers; without it answers at once. `X-Reliable` is how
 /// the 180 goes (`wanted`, `needed`), `X-Media` gives it a description, `X-Twice` has a 183 after
 /// it. `X-Refuse` is a status to refuse with instead, once it has rung; `X-Hang-Up` says when to
-/// hang up. A signal is a method to send, and what is offered in it. `X-Slow` in a later request
-/// is how long its answer takes; none comes without an end.
+/// hang up. A signal is a method to send, and what is offered in it. A REFER is told to ring, and
+/// to be done when a signal `done NUMBER LINE` says so. A later request with `X-Slow` is never
+/// answered.
 pub(crate) struct Ring;
 
 /// A description that answers or makes an offer: always of version 1, for the call knows better.
@@ -71,6 +72,10 @@ fn ring(call: &mut Call<'_, u32>, ring: u16) {
 }
 
 fn on_request(call: &mut Call<'_, u32>, id: RequestId, message: &Message) {
+    if *message.method() == Method::Refer {
+        call.respond(id, Reply::new(202));
+        return call.notify(message.cseq_number(), "SIP/2.0 180 Ringing", false);
+    }
     if message.header_named("X-Slow").is_some() {
         return;
     }
@@ -114,6 +119,10 @@ impl App for Ring {
             Event::Timer(2) => call.hang_up(),
             Event::Signal(body) => {
                 let text = String::from_utf8_lossy(&body).into_owned();
+                if let Some(line) = text.strip_prefix("done ") {
+                    let (refer, line) = line.split_once(' ').expect("a number");
+                    return call.notify(refer.parse().expect("a number"), line, true);
+                }
                 let mut words = text.split_whitespace();
                 let method = words.next().unwrap_or_default();
                 let method = Method::from_bytes(method.as_bytes()).expect("a method");
