@@ -90,6 +90,36 @@ impl Sipp {
     }
 }
 
+/// Plays a scenario of `tests/sipp` some times against a node. What was wrong, if something was.
+///
+/// # Errors
+/// What SIPp wrote of the calls that failed.
+///
+/// # Panics
+/// If SIPp is not installed.
+pub fn play(scenario: &str, to: SocketAddr, calls: u32, dir: &Path) -> Result<(), String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sipp");
+    let errors = dir.join(format!("{scenario}.errors"));
+    let status = Command::new("sipp")
+        .arg(to.to_string())
+        .arg("-sf")
+        .arg(path.join(format!("{scenario}.xml")))
+        .args(["-i", "127.0.0.1", "-m", &calls.to_string(), "-r", "20"])
+        .args(["-recv_timeout", "20000", "-timeout", "60", "-nostdin"])
+        .args(["-trace_err", "-error_file"])
+        .arg(&errors)
+        .current_dir(dir)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .expect("this test needs SIPp: apt-get install sip-tester, or cluster-tests/setup.sh");
+    if status.success() {
+        return Ok(());
+    }
+    let text = std::fs::read_to_string(&errors).unwrap_or_default();
+    Err(format!("{scenario}: {status}\n{text}"))
+}
+
 impl Drop for Sipp {
     fn drop(&mut self) {
         // It has ended by then, unless the test failed.

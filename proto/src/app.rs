@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::base::ids::CallId;
-pub use crate::sip::call::Reply;
+pub use crate::sip::call::{Reliability, Reply};
 pub use crate::sip::dialog::Dialog;
 pub use crate::sip::effect::{Cause, OwnRequestId, RequestId};
 pub use crate::sip::message::Message;
@@ -37,6 +37,14 @@ pub enum Event {
     /// The ACK of our 2xx came.
     Ack {
         /// As received.
+        message: Message,
+    },
+    /// A provisional response to an INVITE of our own, 100 excepted. One that is sent reliably
+    /// comes once and in order, and is acknowledged by itself (RFC 3262 4).
+    Progress {
+        /// Which request.
+        id: OwnRequestId,
+        /// The response.
         message: Message,
     },
     /// The final response to a request of our own; `None` if there was none in time.
@@ -65,6 +73,11 @@ pub enum Command {
     Respond(RequestId, Reply),
     /// Send a request inside the dialog.
     Request(Method, Vec<(String, String)>, Option<(String, Bytes)>),
+    /// The description that answers an offer of the peer's in a response.
+    Answer(Bytes),
+    /// Say what has become of what the REFER of this number asked for: a status line, and whether
+    /// it is the last.
+    Notify(u32, String, bool),
     /// End the call by what fits its state: BYE, or a refusal of the INVITE.
     HangUp,
     /// Set a timer, or set it anew.
@@ -126,7 +139,8 @@ impl<'a, S> Call<'a, S> {
         self.commands.push(Command::Respond(id, reply));
     }
 
-    /// Sends a request inside the dialog.
+    /// Sends a request inside the dialog. An INVITE, or an UPDATE with a description, waits while
+    /// an offer is open (RFC 3261 14.1, RFC 3311 5.1).
     pub fn request(
         &mut self,
         method: Method,
@@ -134,6 +148,21 @@ impl<'a, S> Call<'a, S> {
         body: Option<(String, Bytes)>,
     ) {
         self.commands.push(Command::Request(method, headers, body));
+    }
+
+    /// Answers the offer that the peer made in a response to an INVITE of ours that had none; to be
+    /// called while the event brings it. It goes with our PRACK or ACK (RFC 3261 13.2.1, RFC 3262
+    /// 5). Without a word the last description is repeated.
+    pub fn answer(&mut self, description: impl Into<Bytes>) {
+        self.commands.push(Command::Answer(description.into()));
+    }
+
+    /// Says what has become of what a REFER asked for, by its CSeq number: the status line of the
+    /// message it led to (`SIP/2.0 200 OK`), and whether it is the last (RFC 3515 2.4.5). The first
+    /// word, 100 Trying, goes by itself when the REFER is accepted.
+    pub fn notify(&mut self, refer: u32, line: &str, last: bool) {
+        self.commands
+            .push(Command::Notify(refer, line.to_owned(), last));
     }
 
     /// Ends the call.

@@ -164,6 +164,8 @@ impl Answer {
                 call.state.options += 1;
                 call.respond(id, Reply::new(200));
             }
+            // It places no calls (RFC 3515 2.4.2).
+            Method::Refer => call.respond(id, Reply::new(603)),
             _ => call.respond(id, Reply::new(405)),
         }
     }
@@ -203,7 +205,11 @@ impl App for Answer {
                 call.cancel_timer(HANG_UP);
                 call.state.offer_origin = String::new();
             }
-            Event::Timer(_) | Event::Ack { .. } | Event::Response { .. } | Event::Signal(_) => {}
+            Event::Timer(_)
+            | Event::Ack { .. }
+            | Event::Progress { .. }
+            | Event::Response { .. }
+            | Event::Signal(_) => {}
         }
     }
 }

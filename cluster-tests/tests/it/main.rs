@@ -8,6 +8,7 @@ mod answer_once;
 mod commit;
 mod edge;
 mod fire;
+mod flows;
 mod load;
 mod members;
 mod relay;

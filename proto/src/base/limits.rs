@@ -29,12 +29,19 @@ pub const T1_X64: Duration = Duration::from_secs(32);
 
 /// Finished server transactions kept in one call for replay (Timers J and L). Above: the oldest goes.
 pub const SERVER_TRANSACTIONS_PER_CALL_MAX: usize = 8;
+/// Reliable provisionals that wait for their PRACK in one call. Above: the newest is not sent.
+pub const RELIABLES_PER_CALL_MAX: usize = 8;
+/// Subscriptions that REFERs have begun in one call. Above: 503 to a REFER.
+pub const SUBSCRIPTIONS_PER_CALL_MAX: usize = 8;
 /// Calls of one source in set-up at one shard. Above: 503 to its new calls.
 pub const SETUPS_PER_SOURCE_MAX: u32 = 8_192;
 /// Calls in set-up at one shard. Above: 503 to new calls.
 pub const SETUPS_MAX: u32 = 65_536;
 /// Outputs held for one call while replicas are waited for. Above: a request is answered 500.
 pub const HELD_OUTPUTS_PER_CALL_MAX: usize = 32;
+/// Outputs held by one shard while replicas are waited for: seconds of answers that nobody
+/// acknowledges. Above: 503 to new calls.
+pub const HELD_OUTPUTS_MAX: usize = 16_384;
 /// Messages kept for one call while its owner is looked for or changes. Above: the newest goes.
 pub const QUEUED_INPUTS_PER_CALL_MAX: usize = 16;
 /// Local CSeq numbers leased ahead at once (PROTOCOL.md rule 23).

@@ -93,6 +93,8 @@ pub struct Cluster<H> {
     pub(super) releases: super::release::Releases,
     pub(super) births: Births,
     pub(super) rng: Rng,
+    /// Outputs that all gates hold.
+    pub(super) held: usize,
     pub(super) stats: Stats,
     pub(super) effects: VecDeque<Effect<H>>,
 }
@@ -134,6 +136,7 @@ impl<H> Cluster<H> {
             releases: super::release::Releases::default(),
             births: Births::new(hasher),
             rng,
+            held: 0,
             stats: Stats::default(),
             effects: VecDeque::new(),
         }

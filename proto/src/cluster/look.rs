@@ -189,6 +189,12 @@ impl<H> Cluster<H> {
         self.owned(key).map_or(0, |owned| owned.gate.len())
     }
 
+    /// Outputs that wait for replicas, of all calls.
+    #[must_use]
+    pub fn held_in_all(&self) -> usize {
+        self.held
+    }
+
     /// Whether a copy's owner is absent and this member is first in line for it.
     #[must_use]
     pub fn is_orphan_of_ours(&self, key: CallId) -> bool {

@@ -143,6 +143,7 @@ impl<H> Cluster<H> {
         {
             owned.told_at = now;
             let held = now.since(since);
+            self.held = self.held.saturating_sub(1);
             self.stats.released += 1;
             self.stats.degraded += u64::from(alone);
             self.stats

@@ -95,6 +95,7 @@ impl<H> Cluster<H> {
         };
         let version = if release { 0 } else { owned.record.version };
         owned.gate.hold(version, output, by_timer, now);
+        self.held = self.held.saturating_add(1);
         self.advance_owned(key, now);
     }
 
@@ -260,6 +261,7 @@ impl<H> Cluster<H> {
             at: owned.at,
         });
         while let Some((output, since)) = owned.gate.release(Version::MAX, false) {
+            self.held = self.held.saturating_sub(1);
             let held = now.since(since);
             let effect = match self.breaks(Break::YieldKeepsHeld) {
                 true => Effect::Release { key, output, held },

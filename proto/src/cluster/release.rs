@@ -148,10 +148,12 @@ impl<H> Cluster<H> {
             return;
         }
         let (ballot, version) = (owned.record.ballot, ENDED);
+        let held = owned.gate.len();
         let listed: Members = owned.record.listed().collect();
         for member in listed {
             self.release_copy(member, key, (ballot, version), now);
         }
+        self.held = self.held.saturating_sub(held);
         self.entries.remove(&key);
         self.had.insert(key, (ballot, version));
         self.effect(Effect::Yielded { key });

@@ -11,6 +11,7 @@ use super::Shard;
 use super::live::LiveCall;
 use crate::base::flow::Flow;
 use crate::base::ids::CallId;
+use crate::base::limits::HELD_OUTPUTS_MAX;
 use crate::base::time::Instant;
 use crate::cluster::policy::AlonePolicy;
 use crate::sip::call::{SipCall, chance_of, reply_flow};
@@ -166,6 +167,9 @@ impl Shard {
             Some((503, "calls_per_position"))
         } else if self.policy.alone == AlonePolicy::Refuse && self.cluster.is_alone(birth.key) {
             Some((503, "alone"))
+        } else if self.cluster.held_in_all() >= HELD_OUTPUTS_MAX {
+            // What stands goes first: its requests wait at the gate, new ones are turned away.
+            Some((503, "gate"))
         } else {
             self.setups.refusal(source).map(|why| (503, why))
         }

@@ -23,6 +23,7 @@ mod live;
 pub mod policy;
 mod probe;
 mod refresh;
+mod requests;
 mod run;
 mod setups;
 mod tagless;

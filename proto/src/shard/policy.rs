@@ -19,7 +19,10 @@ pub fn wait(class: Class, recorded: bool) -> Wait {
     match class {
         // Nothing is lost if nobody remembers having said it.
         Class::Provisional | Class::Refusal => Wait::InOrder,
-        // Where members know of the call, an heir must know of its end.
+        // Where members know of the call, an heir must know of its end, and of the RSeq that it has
+        // to go on from.
+        Class::Reliable if recorded => Wait::Replicated,
+        Class::Reliable => Wait::InOrder,
         Class::End if recorded => Wait::Replicated,
         Class::End => Wait::InOrder,
         // The peer acts on it for good: INVITE 2xx, finals in a dialog (BYE's among them).

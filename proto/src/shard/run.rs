@@ -1,8 +1,6 @@
 //! Running a call: its effects, its application's commands, what is written to the record, and the
 //! policy table at work.
 
-use bytes::Bytes;
-
 use super::Shard;
 use super::live::LiveCall;
 use super::policy::{Wait, wait};
@@ -10,11 +8,9 @@ use crate::app::{Command, Event, Scene};
 use crate::base::ids::CallId;
 use crate::base::time::{Duration, Instant};
 use crate::cluster::policy::When;
-use crate::sip::call::{CallError, Egress, SipCall};
+use crate::sip::call::SipCall;
 use crate::sip::dialog::Stage;
 use crate::sip::effect::{Class, Effect, Event as SipEvent, Outgoing};
-use crate::sip::locator::{Locator, owner_hint};
-use crate::sip::method::Method;
 use crate::sip::transaction::key::TransactionKey;
 use crate::wire::Ending;
 
@@ -38,7 +34,7 @@ impl Shard {
                 if call.sip.owes_bye() && !postponed && self.send_bye(key) {
                     continue;
                 }
-                if self.send_refresh(key, now) {
+                if self.send_due(key, now) {
                     continue;
                 }
                 break;
@@ -239,12 +235,20 @@ impl Shard {
         }
     }
 
-    fn obey(&mut self, key: CallId, command: Command, now: Instant) {
+    pub(super) fn obey(&mut self, key: CallId, command: Command, now: Instant) {
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
         let outcome = match command {
             Command::Respond(id, reply) => call.sip.respond(id, &reply),
+            Command::Notify(refer, line, last) => {
+                call.sip.notify(refer, &line, last);
+                Ok(())
+            }
+            Command::Answer(description) => {
+                call.sip.answer_offer(description);
+                Ok(())
+            }
             Command::HangUp => {
                 call.sip.hang_up(); // the BYE, if due, is sent when the call settles
                 Ok(())
@@ -262,101 +266,6 @@ impl Shard {
         if let Err(error) = outcome {
             tracing::debug!(?key, %error, "application's command refused");
         }
-    }
-
-    fn own_request(
-        &mut self,
-        key: CallId,
-        method: Method,
-        headers: Vec<(String, String)>,
-        body: Option<(String, Bytes)>,
-    ) -> Result<(), CallError> {
-        if !self.lease_allows(key) {
-            // PROTOCOL.md rule 23: its number is not safe yet.
-            if let Some(call) = self.calls.get_mut(&key) {
-                call.deferred.push(Command::Request(method, headers, body));
-            }
-            return Ok(());
-        }
-        let egress = if method == Method::Invite {
-            self.invite_egress(key)
-        } else {
-            self.egress(key)
-        };
-        let Some(egress) = egress else {
-            return Err(CallError::Ended);
-        };
-        let Some(call) = self.calls.get_mut(&key) else {
-            return Err(CallError::Ended);
-        };
-        let body = body
-            .as_ref()
-            .map(|(kind, body)| (kind.as_str(), body.as_ref()));
-        call.sip.request(method, &headers, body, egress).map(|_| ())
-    }
-
-    pub(super) fn lease_allows(&mut self, key: CallId) -> bool {
-        let Some(call) = self.calls.get(&key) else {
-            return false;
-        };
-        let next = call
-            .sip
-            .dialog()
-            .local_seq
-            .max(call.cseq_floor)
-            .saturating_add(1);
-        let (lease, known) = self.cluster.lease(key);
-        if next >= lease {
-            self.cluster.extend_lease(key);
-        }
-        known && next <= lease
-    }
-
-    /// Requests that waited for their lease.
-    pub(super) fn retry_deferred(&mut self, key: CallId, now: Instant) {
-        let deferred = self
-            .calls
-            .get_mut(&key)
-            .map(|call| std::mem::take(&mut call.deferred));
-        for command in deferred.unwrap_or_default() {
-            self.obey(key, command, now);
-        }
-    }
-
-    fn send_bye(&mut self, key: CallId) -> bool {
-        let Some(egress) = self.egress(key) else {
-            return false;
-        };
-        let Some(call) = self.calls.get_mut(&key) else {
-            return false;
-        };
-        match call.sip.bye(egress) {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::warn!(?key, %error, "BYE can't be sent");
-                false
-            }
-        }
-    }
-
-    /// How the call's next own request leaves, its branch sealed.
-    pub(super) fn egress(&mut self, key: CallId) -> Option<Egress> {
-        let call = self.calls.get(&key)?;
-        let dialog = call.sip.dialog();
-        let flow = self.way_out(&dialog.flow)?;
-        let locator = Locator {
-            call: key,
-            hint: owner_hint(self.view.me.node),
-        };
-        let branch = self
-            .sealer
-            .seal_branch(dialog.call_id.as_bytes(), locator, &mut self.rng);
-        Some(Egress {
-            flow,
-            branch,
-            ack_branch: None,
-            cseq_floor: call.cseq_floor,
-        })
     }
 
     /// Lets what is due in a call happen.
@@ -418,6 +327,7 @@ fn app_event(event: SipEvent) -> Event {
             initial,
         },
         SipEvent::Ack { message } => Event::Ack { message },
+        SipEvent::Progress { id, message } => Event::Progress { id, message },
         SipEvent::Response {
             id,
             method,

@@ -24,6 +24,8 @@ pub struct OwnRequestId(pub(crate) u32);
 pub enum Class {
     /// A provisional response that nothing depends on.
     Provisional,
+    /// A provisional response that an heir must know of (RFC 3262).
+    Reliable,
     /// A final response that makes or changes no state that must survive.
     Refusal,
     /// A final response that ends a call nobody has answered.
@@ -47,6 +49,8 @@ pub(super) enum What {
     /// A response that no transaction keeps.
     Bare(Box<Flow>, Bytes),
     Provisional(RequestId, Bytes),
+    /// The reliable provisional of this RSeq.
+    Reliable(u32),
     /// The transaction keeps the response.
     Final(RequestId),
     /// The client transaction keeps the request.
@@ -87,6 +91,14 @@ pub enum Event {
     /// The ACK of a 2xx.
     Ack {
         /// As received.
+        message: Message,
+    },
+    /// A provisional response to an INVITE of our own, 100 excepted. One that has to be
+    /// acknowledged comes once, and in order (RFC 3262 4).
+    Progress {
+        /// Of which request.
+        id: OwnRequestId,
+        /// The response.
         message: Message,
     },
     /// A final response to a request of our own; `None` if there was none in time.

@@ -3,7 +3,7 @@
 //!
 //! RFC 3261 8.2.1 to 8.2.3 in their order: method, URI scheme, extensions, content.
 
-use super::call::{ALLOW, SUPPORTED};
+use super::call::{ALLOW, EVENTS, SUPPORTED};
 use super::dialog::session_timer::{MIN_SE, is_too_small};
 use super::header::HeaderName;
 use super::message::Message;
@@ -51,6 +51,10 @@ pub fn screen(request: &Message) -> Verdict {
             return Verdict::bare(481);
         }
         Method::Cancel => return Verdict::bare(481),
+        // RFC 6665 4.2.1.1: no package can be subscribed to outside a call.
+        Method::Subscribe => return Verdict::with(489, "Allow-Events", EVENTS),
+        // RFC 3515 2.4.2: nothing is referred to outside a call.
+        Method::Refer => return Verdict::bare(403),
         _ => return Verdict::with(405, "Allow", ALLOW),
     }
     // RFC 3261 8.2.2.1.

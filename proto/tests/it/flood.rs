@@ -1,9 +1,12 @@
 //! Goal: a flood from one source turns away that source's new calls and nothing else. Method: as
 //! many INVITEs as one source may have in set-up, and then some; another source; a standing call.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use callring_proto::base::limits::{HELD_OUTPUTS_PER_CALL_MAX, SETUPS_PER_SOURCE_MAX};
+use callring_proto::base::limits::{
+    HELD_OUTPUTS_MAX, HELD_OUTPUTS_PER_CALL_MAX, SETUPS_PER_SOURCE_MAX,
+};
 use callring_proto::cluster::policy::{AckPolicy, Replication};
 use callring_proto::sip::{HeaderName, Message};
 
@@ -82,4 +85,56 @@ fn one_call_holds_a_bounded_number_of_outputs() {
     world.datagram(0, &request("INFO", "c", 5, "f3", &tag));
     world.datagram(0, &request("BYE", "c", 2 + most + 3, "b", &tag));
     assert_eq!(world.pass(MS), "");
+}
+
+// Method: a replica hangs, and the answers to what is asked in standing calls fill the gate, within
+// one instant.
+#[test]
+fn a_full_gate_turns_new_calls_away_and_serves_those_that_stand() {
+    let replication = Replication {
+        copies: 2,
+        ..Replication::default()
+    };
+    let mut world = World::new(2, &replication, |_, _| {});
+    let calls = HELD_OUTPUTS_MAX / HELD_OUTPUTS_PER_CALL_MAX + 1;
+    for number in 0..calls {
+        let call = format!("n{number}");
+        world.datagram(0, &request("INVITE", &call, 1, &call, ""));
+    }
+    world.pass(100 * MS);
+    let answers = world.sent.iter().map(|sent| &sent.message);
+    let tags: BTreeMap<String, String> = answers
+        .filter_map(|answer| Some((answer.call_id().to_owned(), answer.to_tag()?.to_owned())))
+        .collect();
+    assert_eq!(tags.len(), calls);
+    for (call, tag) in &tags {
+        let ack = request("ACK", call, 1, "a", &format!("To-tag: {tag}\n"));
+        world.datagram(0, &ack);
+    }
+    world.pass(SECOND);
+    world.kill(1);
+    let most = u32::try_from(HELD_OUTPUTS_PER_CALL_MAX).unwrap();
+    let ask = |world: &mut World, tag: &str, call: &str, number: u32| {
+        let branch = format!("{call}f{number}");
+        let text = request("INFO", call, number, &branch, &format!("To-tag: {tag}\n"));
+        world.datagram(0, &text);
+    };
+    let (last, last_tag) = tags.last_key_value().unwrap();
+    for (call, tag) in tags.iter().filter(|(call, _)| *call != last) {
+        (2..most + 2).for_each(|number| ask(&mut world, tag, call, number));
+    }
+    world.datagram(0, &request("INVITE", "new", 1, "new", ""));
+    assert_eq!(world.pass(Duration::ZERO), "503 INVITE");
+    let refusal = &world.sent.last().unwrap().message;
+    assert!(refusal.header(HeaderName::RetryAfter).is_some());
+    ask(&mut world, last_tag, last, 2);
+    assert_eq!(
+        world.pass(Duration::ZERO),
+        "",
+        "it waits, and is not turned away"
+    );
+    let said = world.pass(SECOND);
+    assert_eq!(said.matches("200 INFO").count(), HELD_OUTPUTS_MAX + 1);
+    world.datagram(0, &request("INVITE", "late", 1, "late", ""));
+    assert!(world.pass(SECOND).contains("200 INVITE"), "all was let out");
 }

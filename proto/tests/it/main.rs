@@ -1,10 +1,14 @@
 //! Tests that use the crate from outside, in one binary.
 
 mod births;
+mod deaths;
 mod edge;
 mod flood;
 mod golden;
 mod no_allocation;
+mod prack;
+mod properties;
+mod refer;
 mod refresh;
 mod revive;
 mod session_timer;

@@ -33,7 +33,11 @@ impl SipCall {
     /// The peer has been given an address that is dead, and this call is at `way` now.
     pub fn on_moved(&mut self, way: &Flow) {
         if self.dialog.stage == Stage::Early {
-            return self.dialog.set_contact(way);
+            self.dialog.set_contact(way);
+            let contact = self.dialog.contact.clone();
+            return self
+                .provisionals
+                .rewrite(|bytes| with_contact(bytes, &contact));
         }
         if let Some(unacked) = &mut self.unacked {
             let contact = contact_value(way);

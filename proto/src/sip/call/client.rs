@@ -10,7 +10,8 @@ use siphasher::sip::SipHasher13;
 use super::SipCall;
 use crate::base::flow::Flow;
 use crate::base::time::Instant;
-use crate::sip::dialog::{is_target_refresh, next_hop, sdp_of};
+use crate::sip::dialog::offer::Open;
+use crate::sip::dialog::{has_sdp, is_target_refresh, next_hop, sdp_of};
 use crate::sip::effect::{Cause, Class, Effect, Event, Outgoing, OwnRequestId, What};
 use crate::sip::message::Message;
 use crate::sip::method::Method;
@@ -67,6 +68,10 @@ pub(super) enum Purpose {
     App,
     /// Our own, to tell the peer where the call is.
     Refresh,
+    /// Our own, to acknowledge a provisional: its outcome is nobody's.
+    Prack,
+    /// Of a subscription: its outcome is the subscription's.
+    Notify,
 }
 
 /// The ACK of a 2xx, kept for the 2xx's repetitions.
@@ -91,6 +96,10 @@ pub(super) struct ClientTx {
     pub(super) acked: bool,
     /// Nobody waits for its outcome any longer.
     pub(super) given_up: bool,
+    /// Of an INVITE: the RSeq of its newest reliable provisional (RFC 3262 4).
+    pub(super) rseq: Option<u32>,
+    /// Of an INVITE: its ACK has an answer, and waits for it.
+    pub(super) ack_due: bool,
     /// None until it is let out.
     pub(super) machine: Option<Client>,
 }
@@ -99,6 +108,16 @@ impl ClientTx {
     /// An INVITE of ours that has no final response.
     pub(super) fn is_open_invite(&self) -> bool {
         self.method == Method::Invite && self.is_open()
+    }
+
+    /// The session description that it offers.
+    pub(super) fn offer(&self) -> Option<Bytes> {
+        let request = Message::parse(self.request.clone()).ok()?;
+        has_sdp(&request).then(|| sdp_of(&request))
+    }
+
+    pub(super) fn is_described(&self) -> bool {
+        Message::parse(self.request.clone()).is_ok_and(|request| has_sdp(&request))
     }
 
     /// A request of ours that has no final response, let out or not.
@@ -168,7 +187,9 @@ impl SipCall {
         let (id, method, flow) = (client.id, client.method.clone(), client.flow.clone());
         let delivered = status >= 200 && actions.contains(&Action::Deliver);
         self.act(&flow, actions);
-        if delivered && open {
+        if status > 100 && status < 200 && open && method == Method::Invite {
+            self.on_provisional(id, response, now);
+        } else if delivered && open {
             self.on_final(id, &method, response, now);
         } else if delivered {
             self.on_repeated_success(id);
@@ -178,46 +199,64 @@ impl SipCall {
 
     fn on_final(&mut self, id: OwnRequestId, method: &Method, response: &Message, now: Instant) {
         let accepted = response.status().is_some_and(|status| status < 300);
+        let cseq = response.cseq_number();
         if accepted && is_target_refresh(method) {
-            let client = self.clients.iter().find(|client| client.id == id);
-            let request = client.and_then(|one| Message::parse(one.request.clone()).ok());
-            if let Some(offer) = request
-                .map(|request| sdp_of(&request))
-                .filter(|o| !o.is_empty())
-            {
-                self.dialog.session.local = offer; // RFC 3264 8: now it is agreed on
-            }
             self.dialog.on_accepted(response);
+            self.on_answered(id, response);
         }
         if accepted && *method == Method::Invite {
-            self.acknowledge(id);
+            // An offer in a 2xx is the application's to answer; otherwise nothing is waited for.
+            let owed = self.negotiation.open() == Some(Open::TheirsInResponse(cseq));
+            let client = self.clients.iter_mut().find(|client| client.id == id);
+            match client.filter(|_| owed) {
+                Some(client) => client.ack_due = true,
+                None => self.acknowledge(id),
+            }
         }
         self.own_request_done(id, method, Some(response.clone()), now);
     }
 
+    /// The 2xx to a target refresh of ours: the answer to its offer, or an offer.
+    fn on_answered(&mut self, id: OwnRequestId, response: &Message) {
+        let cseq = response.cseq_number();
+        let client = self.clients.iter().find(|client| client.id == id);
+        if client.is_some_and(ClientTx::is_described) {
+            self.on_answer(cseq, id);
+        } else if has_sdp(response) && client.is_some_and(|client| client.rseq.is_none()) {
+            self.negotiation.on_offer_in_response(cseq);
+        }
+    }
+
     /// RFC 3261 13.2.2.4: the ACK of a 2xx is a request of its own, in the dialog. It says that the
     /// change is agreed on, so it leaves when the change is safe.
-    fn acknowledge(&mut self, id: OwnRequestId) {
+    pub(super) fn acknowledge(&mut self, id: OwnRequestId) {
+        let number = self.clients.iter().find(|client| client.id == id);
+        let number = number.and_then(|one| Message::parse(one.request.clone()).ok());
+        let Some(number) = number.map(|invite| invite.cseq_number()) else {
+            return;
+        };
+        let answer = self.take_answer(number);
         let hop = next_hop(&self.dialog);
         let dialog = &self.dialog;
         let Some(client) = self.clients.iter_mut().find(|client| client.id == id) else {
             return;
         };
-        let number = Message::parse(client.request.clone()).map(|invite| invite.cseq_number());
-        let (Ok(number), Some(branch)) = (number, &client.ack_branch) else {
+        let Some(branch) = &client.ack_branch else {
             return;
         };
         let mut flow = client.flow.clone();
         flow.remote = hop.address.unwrap_or(dialog.flow.remote);
-        let ack = RequestBuilder::new(Method::Ack, hop.uri)
+        let mut ack = RequestBuilder::new(Method::Ack, hop.uri)
             .via(flow.transport, flow.advertise.as_ref(), branch.as_ref())
             .from(dialog.local_value())
             .to(dialog.remote_value())
             .call_id(dialog.call_id.as_str())
             .cseq(number)
-            .routes(hop.routes)
-            .build();
-        let Ok(bytes) = ack else {
+            .routes(hop.routes);
+        if let Some(answer) = &answer {
+            ack = ack.body("application/sdp", answer.as_ref());
+        }
+        let Ok(bytes) = ack.build() else {
             return;
         };
         client.ack = Some(Ack { flow, bytes });
@@ -248,16 +287,29 @@ impl SipCall {
         let client = self.clients.iter().find(|client| client.id == id);
         let purpose = client.map(|client| client.purpose);
         let given_up = client.is_some_and(|client| client.given_up);
+        let number = client.and_then(|one| Message::parse(one.request.clone()).ok());
+        if let Some(request) = number {
+            self.negotiation
+                .on_our_request_done(request.cseq_number(), false);
+        }
         self.changed = true;
         if given_up {
             return;
         }
-        if purpose == Some(Purpose::Refresh) {
-            return self.refreshed(id, status, message.as_ref(), now);
+        match purpose {
+            Some(Purpose::Refresh) => return self.refreshed(id, status, message.as_ref(), now),
+            Some(Purpose::Prack) => return, // the INVITE's own fate decides
+            Some(Purpose::Notify) => {
+                return self.on_subscription_outcome(id, status, message.as_ref(), now);
+            }
+            Some(Purpose::App) | None => {}
         }
         if *method == Method::Bye {
             self.end_shared |= message.is_some();
             return;
+        }
+        if *method == Method::Refer {
+            self.on_subscription_outcome(id, status, message.as_ref(), now);
         }
         self.tell(Event::Response {
             id,

@@ -9,12 +9,16 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::astray::Astray;
 use super::client::{Ack, Client, ClientTx, Purpose};
+use super::prack::{OwedPrack, Rack};
+use super::provisional::{Progress, Provisionals, Reliable};
+use super::reply::Reply;
+use super::subscription::{OwedNotify, Subscription};
 use super::{Answer, Server, ServerTx, SipCall, Unacked};
 use crate::base::flow::Flow;
 use crate::base::time::Instant;
 use crate::sip::dialog::Dialog;
+use crate::sip::dialog::offer::Negotiation;
 use crate::sip::dialog::session_timer::SessionTimer;
 use crate::sip::effect::{Cause, OwnRequestId, RequestId};
 use crate::sip::message::Message;
@@ -22,6 +26,7 @@ use crate::sip::method::Method;
 use crate::sip::transaction::client_invite::{ClientInvite, Image as InviteClientImage};
 use crate::sip::transaction::client_other::{ClientOther, Image as OtherClientImage};
 use crate::sip::transaction::key::{ClientKey, TransactionKey};
+use crate::sip::transaction::reliable::{Image as ReliableMachineImage, UnackedProvisional};
 use crate::sip::transaction::server_invite::{Image as InviteImage, ServerInvite};
 use crate::sip::transaction::server_other::{Image as OtherImage, ServerOther};
 use crate::sip::transaction::success::{Image as UnackedImage, UnackedSuccess};
@@ -91,16 +96,42 @@ struct OwnInviteImage {
     ack_branch: Option<Box<str>>,
     ack: Option<Ack>,
     given_up: bool,
+    rseq: Option<u32>,
     machine: InviteClientImage,
+}
+
+/// A reliable provisional that waits for its PRACK, or for its turn.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct ReliableImage {
+    cseq: u32,
+    rseq: u32,
+    described: bool,
+    response: Bytes,
+    progress: ProgressImage,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum ProgressImage {
+    Queued,
+    Out(ReliableMachineImage),
+    Late,
 }
 
 /// What a record holds of a call beside [`SipImage`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SipMore {
     invites: Vec<OwnInviteImage>,
-    /// Requests among the image's that were sent to refresh the peer's target.
-    refreshes: Vec<ClientKey>,
+    /// On whose behalf requests among the image's were sent, if not the application's.
+    purposes: Vec<(ClientKey, Purpose)>,
     timer: Option<SessionTimer<Remaining>>,
+    negotiation: Negotiation,
+    /// The peer's INVITE, and the RSeq it was told last.
+    last_rseq: Option<(u32, u32)>,
+    reliables: Vec<ReliableImage>,
+    held: Option<(u32, Reply)>,
+    pracks: Vec<Rack>,
+    subscriptions: Vec<Subscription<Remaining>>,
+    notifies: Vec<OwedNotify>,
 }
 
 impl SipImage {
@@ -172,11 +203,27 @@ impl SipCall {
             invites: invites
                 .map(|client| own_invite_image(client, now))
                 .collect(),
-            refreshes: others
-                .filter(|client| client.purpose == Purpose::Refresh)
-                .map(|client| client.key.clone())
+            purposes: others
+                .filter(|client| client.purpose != Purpose::App)
+                .map(|client| (client.key.clone(), client.purpose))
                 .collect(),
             timer: self.timer.map(|timer| timer.snapshot(now)),
+            negotiation: self.negotiation.clone(),
+            last_rseq: self.provisionals.last,
+            reliables: self
+                .provisionals
+                .list
+                .iter()
+                .map(|one| reliable_image(one, now))
+                .collect(),
+            held: self.provisionals.held.clone(),
+            pracks: self.pracks.iter().map(|owed| owed.rack).collect(),
+            subscriptions: self
+                .subscriptions
+                .iter()
+                .map(|one| one.snapshot(now))
+                .collect(),
+            notifies: self.notify_images(),
         }
     }
 
@@ -184,25 +231,38 @@ impl SipCall {
     #[must_use]
     pub fn restore(image: SipImage, more: SipMore, written: Instant) -> Self {
         let mut call = Self {
-            dialog: image.dialog,
-            servers: Vec::new(),
-            clients: Vec::new(),
             unacked: image.unacked.map(|unacked| Unacked {
                 cseq: unacked.cseq,
                 flow: unacked.flow,
                 machine: UnackedSuccess::restore(&unacked.machine, written),
             }),
-            astray: Astray::No,
             bye_after_ack: image.bye_after_ack,
-            refresh: None,
             timer: more
                 .timer
                 .map(|timer| SessionTimer::restore(timer, written)),
+            negotiation: more.negotiation.clone(),
+            provisionals: Provisionals {
+                last: more.last_rseq,
+                list: restored(&more.reliables, written),
+                held: more.held.clone(),
+            },
+            pracks: more
+                .pracks
+                .iter()
+                .map(|rack| OwedPrack {
+                    rack: *rack,
+                    at: written,
+                })
+                .collect(),
+            subscriptions: more
+                .subscriptions
+                .iter()
+                .map(|one| Subscription::restore(one, written))
+                .collect(),
+            notify_at: (!more.notifies.is_empty()).then_some(written),
+            notifies: more.notifies.clone(),
             ended: image.ended.map(Cause::from),
-            end_shared: false,
-            next_id: 0,
-            changed: false,
-            effects: Vec::new(),
+            ..Self::of(image.dialog)
         };
         for server in image.servers {
             call.restore_server(server, written);
@@ -253,7 +313,9 @@ impl SipCall {
             .machine
             .as_ref()
             .map(|one| Client::Other(ClientOther::restore(one, written)));
-        let refresh = more.refreshes.contains(&client.key);
+        let mut purposes = more.purposes.iter();
+        let purpose = purposes.find(|(key, _)| *key == client.key);
+        let purpose = purpose.map_or(Purpose::App, |(_, purpose)| *purpose);
         let ClientTxImage {
             key,
             method,
@@ -267,15 +329,13 @@ impl SipCall {
             method,
             flow,
             request,
-            purpose: if refresh {
-                Purpose::Refresh
-            } else {
-                Purpose::App
-            },
+            purpose,
             ack_branch: None,
             ack: None,
             acked: false,
             given_up: false,
+            rseq: None,
+            ack_due: false,
             machine,
         });
     }
@@ -294,6 +354,8 @@ impl SipCall {
             acked: invite.ack.is_some(),
             ack: invite.ack,
             given_up: invite.given_up,
+            rseq: invite.rseq,
+            ack_due: false,
             machine: Some(Client::Invite(machine)),
         });
     }
@@ -308,6 +370,7 @@ fn own_invite_image(client: &ClientTx, now: Instant) -> OwnInviteImage {
         ack_branch: client.ack_branch.clone(),
         ack: client.ack.clone(),
         given_up: client.given_up,
+        rseq: client.rseq,
         machine: match &client.machine {
             Some(Client::Invite(machine)) => machine.snapshot(now),
             // Decided counts as let out.
@@ -318,6 +381,42 @@ fn own_invite_image(client: &ClientTx, now: Instant) -> OwnInviteImage {
             }
         },
     }
+}
+
+fn reliable_image(one: &Reliable, now: Instant) -> ReliableImage {
+    ReliableImage {
+        cseq: one.cseq,
+        rseq: one.rseq,
+        described: one.described,
+        response: one.response.clone(),
+        progress: match &one.progress {
+            Progress::Queued => ProgressImage::Queued,
+            // Decided counts as let out.
+            Progress::Decided => {
+                let machine = UnackedProvisional::new(one.response.clone(), now);
+                ProgressImage::Out(machine.snapshot(now))
+            }
+            Progress::Out(machine) => ProgressImage::Out(machine.snapshot(now)),
+            Progress::Late => ProgressImage::Late,
+        },
+    }
+}
+
+fn restored(images: &[ReliableImage], written: Instant) -> Vec<Reliable> {
+    let one = |image: &ReliableImage| Reliable {
+        cseq: image.cseq,
+        rseq: image.rseq,
+        described: image.described,
+        response: image.response.clone(),
+        progress: match &image.progress {
+            ProgressImage::Queued => Progress::Queued,
+            ProgressImage::Out(machine) => {
+                Progress::Out(UnackedProvisional::restore(machine, written))
+            }
+            ProgressImage::Late => Progress::Late,
+        },
+    };
+    images.iter().map(one).collect()
 }
 
 fn server_image(server: &ServerTx, now: Instant) -> ServerTxImage {

@@ -4,16 +4,21 @@
 //! out. It never sends by itself, never asks the time, and knows neither members nor records. Every
 //! step that a record must hold sets `changed`.
 
+mod answer;
 mod astray;
 mod client;
 mod image;
+mod prack;
+mod provisional;
 mod refresh;
 mod reply;
+mod subscription;
 mod uac;
 mod uas;
 
 use bytes::Bytes;
 
+use super::dialog::offer::Negotiation;
 use super::dialog::session_timer::SessionTimer;
 use super::dialog::{Dialog, Stage};
 use super::effect::{Cause, Effect, Event, RequestId};
@@ -32,14 +37,21 @@ use astray::Astray;
 pub use client::chance_of;
 use client::{Client, ClientTx};
 pub use image::{SipImage, SipMore};
+use prack::OwedPrack;
+use provisional::Provisionals;
 use refresh::Refresh;
-pub use reply::Reply;
+pub use reply::{Reliability, Reply};
+pub use subscription::EVENTS;
+use subscription::{OwedNotify, Subscription};
 pub use uac::{Again, Egress};
 
 /// Methods that a call answers: the value of Allow.
-pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE";
+pub const ALLOW: &str =
+    "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, SUBSCRIBE, NOTIFY";
 /// Option tags that a call knows (RFC 3261 20.37).
-pub const SUPPORTED: &[&str] = &["timer"];
+pub const SUPPORTED: &[&str] = &["timer", "100rel"];
+/// The same as the value of Supported.
+pub const SUPPORTED_VALUE: &str = "timer, 100rel";
 
 /// Why an application's verb could not be carried out. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +62,13 @@ pub enum CallError {
     /// The call has ended.
     #[error("the call has ended")]
     Ended,
+    /// An offer is open, or an INVITE: what was asked for has its time later (RFC 3261 14.1, RFC
+    /// 3311 5.1).
+    #[error("an offer is open")]
+    Busy,
+    /// Too many reliable provisionals wait for their PRACK.
+    #[error("too many provisional responses wait")]
+    TooMany,
     /// The message could not be written.
     #[error("the message can't be written: {0}")]
     Write(#[from] super::write::Refused),
@@ -129,6 +148,20 @@ pub struct SipCall {
     servers: Vec<ServerTx>,
     clients: Vec<ClientTx>,
     unacked: Option<Unacked>,
+    /// Reliable provisionals of ours.
+    provisionals: Provisionals,
+    /// Which offer is open.
+    negotiation: Negotiation,
+    /// PRACKs that we owe.
+    pracks: Vec<OwedPrack>,
+    /// What REFERs have begun.
+    subscriptions: Vec<Subscription>,
+    /// NOTIFYs that we owe.
+    notifies: Vec<OwedNotify>,
+    /// They wait until then for a number.
+    notify_at: Option<Instant>,
+    /// The application's answer to an offer in a response, until it goes out.
+    answer: Option<Bytes>,
     /// What is known of its ACK.
     astray: Astray,
     /// A BYE of ours that must wait for the ACK (RFC 3261 15).
@@ -147,6 +180,32 @@ pub struct SipCall {
 }
 
 impl SipCall {
+    /// A call of which nothing is known but its dialog.
+    fn of(dialog: Dialog) -> Self {
+        Self {
+            dialog,
+            servers: Vec::new(),
+            clients: Vec::new(),
+            unacked: None,
+            astray: Astray::No,
+            provisionals: Provisionals::default(),
+            negotiation: Negotiation::default(),
+            pracks: Vec::new(),
+            subscriptions: Vec::new(),
+            notifies: Vec::new(),
+            notify_at: None,
+            answer: None,
+            bye_after_ack: false,
+            refresh: None,
+            timer: None,
+            ended: None,
+            end_shared: false,
+            next_id: 0,
+            changed: false,
+            effects: Vec::new(),
+        }
+    }
+
     /// The call's dialog.
     #[must_use]
     pub fn dialog(&self) -> &Dialog {
@@ -265,7 +324,12 @@ impl SipCall {
             .filter_map(|unacked| unacked.machine.next_deadline());
         let refresh = self.refresh.iter().map(Refresh::at);
         let session = self.session_deadline();
+        let provisional = self.provisionals.next_deadline();
+        let pracks = self.pracks.iter().map(|owed| owed.at);
         let others = unacked.chain(refresh).chain(session);
+        let ends = self.subscriptions.iter().filter_map(|one| one.ends);
+        let others = others.chain(provisional).chain(pracks).chain(ends);
+        let others = others.chain(self.notify_at);
         servers.chain(clients).chain(others).min()
     }
 
@@ -303,6 +367,8 @@ impl SipCall {
             self.own_request_done(id, &method, None, now);
         }
         self.on_unacked_timeout(now);
+        self.on_provisional_timeout(now);
+        self.on_subscription_timeout(now);
         self.put_off_refresh(now);
         self.on_session_timeout(now);
         self.sweep();
@@ -314,10 +380,11 @@ impl SipCall {
         };
         let mut actions = Vec::new();
         unacked.machine.on_timeout(now, &mut actions);
-        let flow = unacked.flow.clone();
+        let (flow, cseq) = (unacked.flow.clone(), unacked.cseq);
         let gave_up = actions.contains(&Action::Failed(Failure::Timeout));
         self.act(&flow, actions);
         if gave_up {
+            self.negotiation.on_our_response_lost(cseq);
             self.unacked = None;
             self.changed = true;
             self.on_no_ack(now);
@@ -343,8 +410,17 @@ impl SipCall {
     }
 
     fn sweep(&mut self) {
-        self.servers
-            .retain(|server| !server.machine.is_terminated());
+        let (negotiation, provisionals) = (&mut self.negotiation, &mut self.provisionals);
+        self.servers.retain(|server| {
+            let over = server.machine.is_terminated();
+            if over && matches!(server.answer, Answer::Open(_)) {
+                negotiation.on_their_request_done(server.cseq); // nobody answered it
+            }
+            if over && server.method == Method::Invite {
+                provisionals.list.retain(|one| one.cseq != server.cseq);
+            }
+            !over
+        });
         self.clients.retain(|client| {
             client
                 .machine
@@ -360,6 +436,10 @@ impl SipCall {
             self.unacked = None;
             self.refresh = None;
             self.timer = None;
+            self.provisionals.held = None;
+            self.pracks.clear();
+            self.subscriptions.clear();
+            self.notifies.clear();
             // An INVITE of ours that rings would be waited for without end, and repeated meanwhile.
             self.clients.retain(|client| {
                 let machine = client.machine.as_ref();
@@ -379,6 +459,11 @@ impl SipCall {
         self.next_id = self.next_id.wrapping_add(1);
         self.next_id
     }
+}
+
+/// RFC 3261 14.2: 0 to 10 s for Retry-After, by chance; the peer's branch is as good as any.
+fn pause(request: &Message) -> String {
+    (chance_of(request.branch().unwrap_or_default()) % 11).to_string()
 }
 
 /// The server transaction that a request belongs to (RFC 3261 17.2.3).

@@ -105,7 +105,8 @@ impl SipCall {
             return Ok(());
         };
         let update = self.peer_allows("UPDATE") && !refresh.no_update;
-        let local = self.dialog.session.local.clone();
+        let agreed = &self.dialog.session.local;
+        let local = self.negotiation.unsettled().unwrap_or(agreed).clone();
         let fields: Vec<(String, String)> = self.timer.iter().flat_map(timer_fields).collect();
         let sent = if update {
             self.write_request(Method::Update, &fields, None, egress, Purpose::Refresh)
@@ -179,7 +180,6 @@ fn timer_fields(timer: &SessionTimer) -> Vec<(String, String)> {
     vec![
         ("Session-Expires".to_owned(), timer.in_request()),
         ("Min-SE".to_owned(), MIN_SE.to_string()),
-        ("Supported".to_owned(), "timer".to_owned()),
     ]
 }
 

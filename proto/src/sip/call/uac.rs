@@ -3,10 +3,11 @@
 use bytes::Bytes;
 
 use super::client::{Client, ClientTx, Purpose};
-use super::{ALLOW, CallError, SipCall};
+use super::{ALLOW, CallError, SUPPORTED_VALUE, SipCall};
 use crate::base::flow::Flow;
 use crate::base::time::Instant;
-use crate::sip::dialog::{Stage, is_target_refresh, next_hop};
+use crate::sip::dialog::offer::Open;
+use crate::sip::dialog::{Stage, is_sdp, is_target_refresh, next_hop};
 use crate::sip::effect::{Cause, Class, Effect, Event, Outgoing, OwnRequestId, RequestId, What};
 use crate::sip::header::HeaderName;
 use crate::sip::message::Message;
@@ -35,6 +36,7 @@ pub struct Again {
     method: Method,
     headers: Vec<(String, String)>,
     body: Option<(String, Bytes)>,
+    purpose: Purpose,
 }
 
 impl Again {
@@ -53,6 +55,7 @@ impl Again {
                     | HeaderName::CSeq
                     | HeaderName::Contact
                     | HeaderName::Allow
+                    | HeaderName::Supported
                     | HeaderName::ContentType
                     | HeaderName::ContentLength
             )
@@ -65,6 +68,7 @@ impl Again {
                 .map(|field| (field.name_text.to_owned(), field.value.to_owned()))
                 .collect(),
             body: kind.map(|kind| (kind, Bytes::copy_from_slice(request.body()))),
+            purpose: client.purpose,
         })
     }
 }
@@ -84,7 +88,36 @@ impl SipCall {
         if self.dialog.stage == Stage::Ended {
             return Err(CallError::Ended);
         }
+        if !self.may_request(&method, body.is_some_and(|(kind, _)| is_sdp(kind))) {
+            return Err(CallError::Busy);
+        }
         self.write_request(method, headers, body, egress, Purpose::App)
+    }
+
+    /// Whether a request of ours may go now: RFC 3261 14.1 and RFC 3311 5.1 for what makes an offer
+    /// (`described`) or asks for one.
+    #[must_use]
+    pub fn may_request(&self, method: &Method, described: bool) -> bool {
+        let confirmed = self.dialog.stage == Stage::Confirmed;
+        let offers = self.negotiation.may_offer(confirmed) && !self.provisionals.is_described();
+        match method {
+            Method::Invite => {
+                let theirs = |(_, open): &(_, Method)| *open == Method::Invite;
+                let open = self.clients.iter().any(ClientTx::is_open_invite);
+                let open = open || self.open_requests().iter().any(theirs);
+                confirmed && offers && !open && !self.is_unacked()
+            }
+            Method::Update if described => offers,
+            _ => true,
+        }
+    }
+
+    /// The description that a request of ours offers, as it may be said.
+    fn offer(&mut self, method: &Method, body: Option<(&str, &[u8])>, cseq: u32) -> Option<Bytes> {
+        let offer = body.filter(|(kind, body)| is_sdp(kind) && !body.is_empty());
+        let (_, offer) = offer.filter(|_| is_target_refresh(method))?;
+        self.negotiation.on_our_offer(cseq);
+        Some(self.follow(offer))
     }
 
     pub(super) fn write_request(
@@ -100,6 +133,7 @@ impl SipCall {
         // SIP.md S6: a next hop that is a name is reached by the way the peer's last request came.
         flow.remote = hop.address.unwrap_or(self.dialog.flow.remote);
         let cseq = self.dialog.next_seq(egress.cseq_floor);
+        let offer = self.offer(&method, body, cseq);
         if is_target_refresh(&method) {
             self.dialog.set_contact(&flow);
         }
@@ -118,13 +152,14 @@ impl SipCall {
         if is_target_refresh(&method) {
             builder = builder
                 .contact(dialog.contact.as_str())
-                .header("Allow", ALLOW);
+                .header("Allow", ALLOW)
+                .header("Supported", SUPPORTED_VALUE);
         }
         for (name, value) in headers {
             builder = builder.header(name.as_str(), value.as_str());
         }
         if let Some((kind, body)) = body {
-            builder = builder.body(kind, body);
+            builder = builder.body(kind, offer.as_deref().unwrap_or(body));
         }
         let request: Bytes = builder.build()?;
         let id = OwnRequestId(self.new_id());
@@ -140,6 +175,8 @@ impl SipCall {
             ack: None,
             acked: false,
             given_up: false,
+            rseq: None,
+            ack_due: false,
             machine: None,
         });
         self.changed = true;
@@ -206,6 +243,11 @@ impl SipCall {
                 _ => again.extend(Again::of(&client)),
             }
         }
+        if let Some(Open::Ours(_)) = self.negotiation.open()
+            && !self.clients.iter().any(ClientTx::is_open_invite)
+        {
+            self.negotiation.forget_ours(); // it is made anew
+        }
         again
     }
 
@@ -247,6 +289,9 @@ impl SipCall {
             client.given_up = true;
             lost.push((client.id, client.purpose));
         }
+        if !lost.is_empty() {
+            self.negotiation.forget_ours();
+        }
         for (id, purpose) in &lost {
             if *purpose == Purpose::App {
                 self.tell(Event::Response {
@@ -267,7 +312,7 @@ impl SipCall {
         let body = again.body.as_ref();
         let body = body.map(|(kind, body)| (kind.as_str(), body.as_ref()));
         let method = again.method.clone();
-        self.write_request(method, &again.headers, body, egress, Purpose::App)
+        self.write_request(method, &again.headers, body, egress, again.purpose)
             .map(|_| ())
     }
 }

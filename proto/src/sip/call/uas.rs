@@ -1,43 +1,32 @@
 //! Requests of the peer and our answers to them. RFC 3261 8.2, 9.2, 12.2.2, 13.3, 14.2, 15.1.2.
 
 use super::astray::Astray;
-use super::client::{ClientTx, chance_of};
-use super::reply::{Reply, write_reply};
-use super::{ALLOW, Answer, CallError, Server, ServerTx, SipCall, Unacked, reply_flow, server_key};
+use super::client::ClientTx;
+use super::reply::Reply;
+use super::{ALLOW, Answer, Server, ServerTx, SipCall, pause, reply_flow, server_key};
 use crate::base::flow::Flow;
 use crate::base::limits::SERVER_TRANSACTIONS_PER_CALL_MAX;
 use crate::base::time::Instant;
-use crate::sip::dialog::session_timer::{MIN_SE, SessionTimer, is_too_small};
-use crate::sip::dialog::{Dialog, Order, Stage, is_target_refresh};
-use crate::sip::effect::{Cause, Class, Effect, Event, Outgoing, RequestId, What};
+use crate::sip::dialog::offer::Admission;
+use crate::sip::dialog::session_timer::{MIN_SE, is_too_small};
+use crate::sip::dialog::{Dialog, Order, Stage, has_sdp, is_target_refresh};
+use crate::sip::effect::{Cause, Class, Effect, Event, RequestId};
 use crate::sip::message::Message;
 use crate::sip::method::Method;
 use crate::sip::reception::unsupported;
 use crate::sip::transaction::key::TransactionKey;
 use crate::sip::transaction::server_invite::ServerInvite;
 use crate::sip::transaction::server_other::ServerOther;
-use crate::sip::transaction::success::UnackedSuccess;
 use crate::sip::write::ResponseBuilder;
 
 impl SipCall {
     /// The call that an INVITE without To tag begins; `local_tag` is its sealed locator.
     #[must_use]
     pub fn incoming(invite: Message, flow: &Flow, local_tag: &str, now: Instant) -> Self {
-        let mut call = Self {
-            dialog: Dialog::incoming(&invite, local_tag, flow),
-            servers: Vec::new(),
-            clients: Vec::new(),
-            unacked: None,
-            astray: Astray::No,
-            bye_after_ack: false,
-            refresh: None,
-            timer: None,
-            ended: None,
-            end_shared: false,
-            next_id: 0,
-            changed: false,
-            effects: Vec::new(),
-        };
+        let mut call = Self::of(Dialog::incoming(&invite, local_tag, flow));
+        if has_sdp(&invite) {
+            call.negotiation.on_their_offer(invite.cseq_number());
+        }
         call.open(invite, flow, now, true);
         call
     }
@@ -112,51 +101,62 @@ impl SipCall {
             return self.refuse_now(&request, flow, 500); // RFC 3261 12.2.2
         }
         if let Some(unknown) = unsupported(&request) {
-            self.dialog.remote_seq = Some(request.cseq_number());
-            self.changed = true;
             let fields = [("Unsupported", unknown.as_str())];
-            return self.refuse_with(&request, flow, 420, &fields); // RFC 3261 8.2.2.3
+            return self.refuse(request, flow, now, 420, &fields); // RFC 3261 8.2.2.3
         }
         if is_target_refresh(request.method()) && is_too_small(&request) {
-            self.dialog.remote_seq = Some(request.cseq_number());
-            self.changed = true;
             let least = MIN_SE.to_string();
-            return self.refuse_with(&request, flow, 422, &[("Min-SE", &least)]); // RFC 4028 9
+            return self.refuse(request, flow, now, 422, &[("Min-SE", &least)]); // RFC 4028 9
         }
-        let open_invite = self.servers.iter().any(|server| {
-            server.method == Method::Invite && matches!(server.answer, Answer::Open(_))
-        });
-        let ours_open = self.clients.iter().any(ClientTx::is_open_invite);
         match request.method() {
-            // RFC 3261 14.2 and RFC 3311 5.2: their offer meets one of ours.
-            Method::Invite | Method::Update if ours_open && brings_offer(&request) => {
-                self.dialog.remote_seq = Some(request.cseq_number());
-                self.changed = true;
-                self.refuse_now(&request, flow, 491);
-            }
-            // RFC 3261 14.2: one INVITE at a time.
-            Method::Invite | Method::Update if open_invite && self.dialog.stage != Stage::Early => {
-                self.dialog.remote_seq = Some(request.cseq_number());
-                self.changed = true;
-                // RFC 3261 14.2: 0 to 10 s, by chance; the peer's branch is as good as any.
-                let pause = (chance_of(request.branch().unwrap_or_default()) % 11).to_string();
-                self.refuse_with(&request, flow, 500, &[("Retry-After", &pause)]);
-            }
             Method::Bye => self.on_bye(request, flow, now),
-            Method::Invite | Method::Info | Method::Update | Method::Options => {
-                self.dialog.on_request(&request, flow);
-                self.dialog.set_contact(flow);
-                self.changed = true;
-                if *request.method() == Method::Invite {
-                    self.session_is_known(); // RFC 3261 14.1: it has had our 2xx
+            Method::Prack => self.on_prack(request, flow, now),
+            Method::Invite | Method::Update => match self.admits(&request) {
+                Admission::Take => self.take(request, flow, now),
+                Admission::Glare => self.refuse(request, flow, now, 491, &[]),
+                Admission::Busy => {
+                    let pause = pause(&request);
+                    self.refuse(request, flow, now, 500, &[("Retry-After", &pause)]);
                 }
-                self.open(request, flow, now, false);
-            }
-            _ => {
-                self.dialog.remote_seq = Some(request.cseq_number());
-                self.changed = true;
-                self.refuse_now(&request, flow, 405);
-            }
+            },
+            Method::Info | Method::Options => self.take(request, flow, now),
+            Method::Refer => self.on_refer(request, flow, now),
+            Method::Subscribe => self.on_subscribe(request, flow, now),
+            Method::Notify => self.on_notify(request, flow, now),
+            _ => self.refuse(request, flow, now, 405, &[("Allow", ALLOW)]),
+        }
+    }
+
+    pub(super) fn take(&mut self, request: Message, flow: &Flow, now: Instant) {
+        self.dialog.on_request(&request, flow);
+        self.dialog.set_contact(flow);
+        self.changed = true;
+        if *request.method() == Method::Invite {
+            self.session_is_known(); // RFC 3261 14.1: it has had our 2xx
+        }
+        if is_target_refresh(request.method()) && has_sdp(&request) {
+            self.negotiation.on_their_offer(request.cseq_number());
+        }
+        self.open(request, flow, now, false);
+    }
+
+    /// What may change the session meets what is under way.
+    fn admits(&self, request: &Message) -> Admission {
+        let method = request.method();
+        let invite = *method == Method::Invite;
+        let unanswered = |server: &ServerTx| {
+            server.method == *method && matches!(server.answer, Answer::Open(_))
+        };
+        // RFC 3261 14.2: their INVITE meets one of ours.
+        if invite && self.clients.iter().any(ClientTx::is_open_invite) {
+            Admission::Glare
+        // RFC 3261 14.2, RFC 3311 5.2: one at a time.
+        } else if self.servers.iter().any(unanswered) {
+            Admission::Busy
+        } else if invite || has_sdp(request) {
+            self.negotiation.admits()
+        } else {
+            Admission::Take
         }
     }
 
@@ -195,7 +195,7 @@ impl SipCall {
         } else {
             Class::Refusal
         };
-        self.answer_bare(cancel, flow, 200, class, &[]);
+        self.answer_bare(cancel, flow, 200, class);
         if open {
             self.answer_quietly(id, &Reply::new(487));
             if self.dialog.stage == Stage::Early {
@@ -214,6 +214,7 @@ impl SipCall {
             self.unacked = None;
             self.astray = Astray::No;
             self.dialog.take_remote_session(ack);
+            self.negotiation.on_their_ack(ack.cseq_number());
             self.changed = true;
             self.tell(Event::Ack {
                 message: ack.clone(),
@@ -221,7 +222,7 @@ impl SipCall {
         }
     }
 
-    fn open(&mut self, request: Message, flow: &Flow, now: Instant, initial: bool) {
+    pub(super) fn open(&mut self, request: Message, flow: &Flow, now: Instant, initial: bool) {
         let message = request.clone();
         let id = self.open_quietly(request, flow, now);
         self.tell(Event::Request {
@@ -231,7 +232,12 @@ impl SipCall {
         });
     }
 
-    fn open_quietly(&mut self, request: Message, flow: &Flow, now: Instant) -> RequestId {
+    pub(super) fn open_quietly(
+        &mut self,
+        request: Message,
+        flow: &Flow,
+        now: Instant,
+    ) -> RequestId {
         let reliable = flow.transport.is_reliable();
         let reply = reply_flow(&request, flow);
         let mut actions = Vec::new();
@@ -270,194 +276,12 @@ impl SipCall {
         id
     }
 
-    /// Answers without a transaction: the same request would be answered the same again.
-    fn refuse_now(&mut self, request: &Message, flow: &Flow, status: u16) {
-        let allow: &[(&str, &str)] = if status == 405 {
-            &[("Allow", ALLOW)]
-        } else {
-            &[]
-        };
-        self.refuse_with(request, flow, status, allow);
-    }
-
-    fn refuse_with(
-        &mut self,
-        request: &Message,
-        flow: &Flow,
-        status: u16,
-        fields: &[(&str, &str)],
-    ) {
-        self.answer_bare(request, flow, status, Class::Refusal, fields);
-    }
-
-    fn answer_bare(
-        &mut self,
-        request: &Message,
-        flow: &Flow,
-        status: u16,
-        class: Class,
-        fields: &[(&str, &str)],
-    ) {
-        let mut builder = ResponseBuilder::new(request, status)
-            .source(flow.remote)
-            .to_tag(self.dialog.local_tag.as_str());
-        for (name, value) in fields {
-            builder = builder.header(*name, *value);
-        }
-        if let Ok(bytes) = builder.build() {
-            // It may tell of a state that is not safe yet (an end, say): behind what is held.
-            let what = What::Bare(Box::new(reply_flow(request, flow)), bytes);
-            self.effects.push(Effect::Ready(Outgoing { class, what }));
-        }
-    }
-
-    /// Answers a request. A provisional may be followed by others, a final by nothing.
-    ///
-    /// # Errors
-    /// [`CallError`] if it was answered before or the response can't be written.
-    pub fn respond(&mut self, id: RequestId, reply: &Reply) -> Result<(), CallError> {
-        let local_tag = self.dialog.local_tag.clone();
-        let contact = self.dialog.contact.clone();
-        let initial = self.dialog.stage == Stage::Early;
-        let server = self.servers.iter_mut().find(|server| server.id == id);
-        let server = server.ok_or(CallError::Answered)?;
-        let Answer::Open(request) = &server.answer else {
-            return Err(CallError::Answered);
-        };
-        let accepted = (200..300).contains(&reply.status);
-        let refresh = is_target_refresh(&server.method) && reply.status < 300;
-        let timer = (refresh && accepted)
-            .then(|| SessionTimer::answer(request))
-            .flatten();
-        let flow = &server.reply;
-        let contact = refresh.then_some(contact);
-        let bytes = write_reply(
-            request,
-            reply,
-            flow,
-            &local_tag,
-            contact,
-            initial,
-            timer.as_ref(),
-        )?;
-        if reply.status < 200 {
-            let what = What::Provisional(id, bytes);
-            self.effects.push(Effect::Ready(Outgoing {
-                class: Class::Provisional,
-                what,
-            }));
-            return Ok(());
-        }
-        server.answer = Answer::Decided(reply.status, bytes);
-        let invite = server.method == Method::Invite;
-        let class = if invite && initial && !accepted {
-            Class::End
-        } else {
-            Class::Answer
-        };
-        self.changed |= class == Class::Answer;
-        if accepted && let Some((_, body)) = &reply.body {
-            self.dialog.session.local = body.clone();
-        }
-        if invite && initial && accepted {
-            self.dialog.stage = Stage::Confirmed;
-        }
-        if refresh {
-            // Its Contact is the word that an heir would have sent, and it is a sign of life.
-            self.refresh = None;
-            self.timer = timer;
-        }
-        self.effects.push(Effect::Ready(Outgoing {
-            class,
-            what: What::Final(id),
-        }));
-        if class == Class::End {
-            self.end(Cause::Refused);
-        }
-        Ok(())
-    }
-
-    fn answer_quietly(&mut self, id: RequestId, reply: &Reply) {
-        let Some(server) = self.servers.iter_mut().find(|server| server.id == id) else {
-            return;
-        };
-        let Answer::Open(request) = &server.answer else {
-            return;
-        };
-        let tag = &self.dialog.local_tag;
-        let Ok(bytes) = write_reply(request, reply, &server.reply, tag, None, false, None) else {
-            return;
-        };
-        server.answer = Answer::Decided(reply.status, bytes);
-        let class = if self.dialog.stage == Stage::Early {
-            Class::End
-        } else {
-            Class::Answer
-        };
-        self.effects.push(Effect::Ready(Outgoing {
-            class,
-            what: What::Final(id),
-        }));
-    }
-
-    /// Lets an output out: its transaction sends it, and its timers start now.
-    pub fn emit(&mut self, outgoing: Outgoing, now: Instant) {
-        match outgoing.what {
-            What::Bare(flow, bytes) => self.effects.push(Effect::Send { flow: *flow, bytes }),
-            What::Provisional(id, bytes) => {
-                let Some(server) = self.servers.iter_mut().find(|server| server.id == id) else {
-                    return;
-                };
-                let mut actions = Vec::new();
-                match &mut server.machine {
-                    Server::Invite(machine) => machine.provisional(bytes, &mut actions),
-                    Server::Other(machine) => machine.provisional(bytes, &mut actions),
-                }
-                let flow = server.reply.clone();
-                self.act(&flow, actions);
-            }
-            What::Final(id) => self.emit_final(id, now),
-            What::Request(id) => self.emit_request(id, now),
-            What::Ack(id) => self.emit_ack(id),
-        }
-    }
-
-    fn emit_final(&mut self, id: RequestId, now: Instant) {
-        let Some(server) = self.servers.iter_mut().find(|server| server.id == id) else {
-            return;
-        };
-        let Answer::Decided(status, bytes) = std::mem::replace(&mut server.answer, Answer::Out)
-        else {
-            return;
-        };
-        let mut actions = Vec::new();
-        server
-            .machine
-            .finish(status, bytes.clone(), now, &mut actions);
-        let flow = server.reply.clone();
-        if server.method == Method::Invite && status < 300 && self.ended.is_none() {
-            let machine = UnackedSuccess::new(bytes, now);
-            self.unacked = Some(Unacked {
-                cseq: server.cseq,
-                flow: flow.clone(),
-                machine,
-            });
-        }
-        let refreshed = is_target_refresh(&server.method) && status < 300;
-        self.act(&flow, actions);
-        if refreshed {
-            self.start_session(now);
-        }
-        self.sweep();
-    }
-
     /// Requests that nobody has answered: what an heir finds when the application won't resume them.
     #[must_use]
     pub fn open_requests(&self) -> Vec<(RequestId, Method)> {
-        let open = self
-            .servers
-            .iter()
-            .filter(|one| matches!(one.answer, Answer::Open(_)));
+        let open = self.servers.iter().filter(|one| {
+            matches!(one.answer, Answer::Open(_)) && !self.provisionals.is_held(one.cseq)
+        });
         open.map(|server| (server.id, server.method.clone()))
             .collect()
     }
@@ -466,15 +290,12 @@ impl SipCall {
     #[must_use]
     pub fn open_invite(&self) -> Option<(RequestId, Message)> {
         self.servers.iter().find_map(|server| match &server.answer {
-            Answer::Open(request) if server.method == Method::Invite => {
+            Answer::Open(request)
+                if server.method == Method::Invite && !self.provisionals.is_held(server.cseq) =>
+            {
                 Some((server.id, Message::clone(request)))
             }
             _ => None,
         })
     }
-}
-
-/// A re-INVITE without a body asks for an offer, which is as much; an UPDATE without one is none.
-fn brings_offer(request: &Message) -> bool {
-    *request.method() == Method::Invite || !request.body().is_empty()
 }

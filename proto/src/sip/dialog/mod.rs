@@ -3,6 +3,8 @@
 //! Whether a request fits a dialog and what its next own request looks like is decided here; sending
 //! and repeating is the transactions' business, replication nobody's in this room.
 
+pub mod offer;
+mod origin;
 pub mod session_timer;
 mod target;
 
@@ -14,6 +16,7 @@ use super::message::Message;
 use super::method::Method;
 use crate::base::flow::Flow;
 
+pub use origin::{following, version};
 pub use target::{next_hop, next_hop_of};
 
 /// Which end of the dialog this is: who sent the INVITE that made it.
@@ -222,12 +225,23 @@ pub fn is_target_refresh(method: &Method) -> bool {
     matches!(method, Method::Invite | Method::Update)
 }
 
+/// Whether a Content-Type is that of session descriptions.
+#[must_use]
+pub fn is_sdp(content_type: &str) -> bool {
+    let kind = content_type.split(';').next().unwrap_or_default().trim();
+    kind.eq_ignore_ascii_case("application/sdp")
+}
+
+/// Whether a message has a session description.
+#[must_use]
+pub fn has_sdp(message: &Message) -> bool {
+    !message.body().is_empty() && message.content_type().is_some_and(is_sdp)
+}
+
 /// The session description in a message, if that is what its body is.
 #[must_use]
 pub fn sdp_of(message: &Message) -> Bytes {
-    let kind = message.content_type().unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    if kind.eq_ignore_ascii_case("application/sdp") {
+    if has_sdp(message) {
         // A copy of its own: a slice would keep the whole datagram alive with the call.
         Bytes::copy_from_slice(message.body())
     } else {

@@ -6,11 +6,13 @@
 mod cseq;
 mod name_addr;
 mod params;
+mod rack;
 mod via;
 
 pub use cseq::{CSEQ_MAX, CSeq};
 pub use name_addr::{NameAddr, with_tag, without_tag};
 pub use params::{Param, Params};
+pub use rack::{RAck, rseq};
 pub use via::Via;
 
 macro_rules! header_names {

@@ -7,6 +7,7 @@
 //! | [`client_invite`] | RFC 3261 17.1.1 and RFC 6026 |
 //! | [`client_other`] | RFC 3261 17.1.2 |
 //! | [`success`] | RFC 3261 13.3.1.4: the UAS core's 2xx until its ACK |
+//! | [`reliable`] | RFC 3262 3: the UAS core's reliable provisional until its PRACK |
 //! | [`key`] | which transaction a message belongs to |
 //! | [`timer`] | deadlines and their remaining time |
 //!
@@ -38,6 +39,7 @@
 pub mod client_invite;
 pub mod client_other;
 pub mod key;
+pub mod reliable;
 pub mod server_invite;
 pub mod server_other;
 pub mod success;

@@ -45,6 +45,10 @@ pub enum TimerName {
     Success,
     /// UAS core: gives up on the ACK to a 2xx, 64*T1 (RFC 3261 13.3.1.4).
     Unacked,
+    /// UAS core: retransmits a reliable provisional, doubling from T1 (RFC 3262 3).
+    Reliable,
+    /// UAS core: gives up on the PRACK of a reliable provisional, 64*T1 (RFC 3262 3).
+    Unpracked,
 }
 
 /// A named deadline.

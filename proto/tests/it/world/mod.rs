@@ -2,6 +2,8 @@
 //! node takes nothing. What leaves towards phones is written down with the node it left from.
 
 mod app;
+mod phone;
+mod strict;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -18,6 +20,8 @@ use callring_proto::shard::{Listener, Scope, Shard, ShardConfig};
 use callring_proto::sip::Message;
 use callring_proto::sip::locator::{SealKey, SealKeys, Sealer};
 use callring_proto::wire;
+
+pub(crate) use phone::Phone;
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -258,6 +262,15 @@ impl World {
         self.cuts.push((from, to));
     }
 
+    /// What is under way from a node is lost.
+    pub(crate) fn lose(&mut self, from: usize) {
+        let dead = member(from);
+        self.queue.retain(|_, (_, input)| match input {
+            Input::Frame { from, .. } => *from != dead,
+            _ => true,
+        });
+    }
+
     /// The node was only frozen, and what was sent to it meanwhile is lost.
     pub(crate) fn wake(&mut self, index: usize) {
         self.nodes[index].up = true;
@@ -277,6 +290,24 @@ impl World {
             let view = View::new(self.epoch, member(at), infos.clone());
             self.give(at, Input::View(Arc::new(view)));
         }
+    }
+
+    /// Something is said to the newest call at a node, from outside.
+    pub(crate) fn signal(&mut self, node: usize, body: &str) {
+        let answer = self.sent.iter().rfind(|sent| !sent.message.is_request());
+        let answer = &answer.expect("a call").message;
+        let tag = answer.to_tag().unwrap_or_default();
+        let located = sealer().open_tag(answer.call_id().as_bytes(), tag);
+        let request = Ask::Signal {
+            key: located.expect("our own tag").call,
+            body: Bytes::from(body.to_owned()),
+        };
+        self.give(node, Input::Ask { ask: 7, request });
+    }
+
+    /// What a strict peer has to complain about in all that was sent.
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        strict::complaints(&self.sent)
     }
 
     /// A node's counters.
@@ -363,4 +394,16 @@ pub(crate) fn request(method: &str, call: &str, cseq: u32, branch: &str, extra: 
          CSeq: {cseq} {method}\nMax-Forwards: 70\nContact: <sip:a@{PHONE}>\n{extra}\
          Content-Length: 0\n\n"
     )
+}
+
+/// A request with a description.
+pub(crate) fn with_body(text: &str, body: &str) -> String {
+    if body.is_empty() {
+        return text.to_owned();
+    }
+    let length = format!(
+        "Content-Type: application/sdp\nContent-Length: {}\n",
+        body.len()
+    );
+    text.replace("Content-Length: 0\n", &length) + &body.replace("\r\n", "\n")
 }
