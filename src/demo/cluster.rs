@@ -114,6 +114,11 @@ impl Cluster {
         Ok(self.nodes.len() - 1)
     }
 
+    /// What nodes that start from now on listen to for SIP, as URLs.
+    pub fn listen(&mut self, sip: Vec<String>) {
+        self.plan.sip = sip;
+    }
+
     /// Starts a node with certificates from another directory, which never becomes a member here.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use super::model::Model;
 use super::start::Start;
-use super::state::{Kind, Members, Message, NODES, Nodes, Role, State};
+use super::state::{Body, Kind, Members, Message, NODES, Nodes, Role, State};
 
 /// One thing that can happen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,8 +41,32 @@ pub(crate) enum Action {
     Resume(usize),
     /// An ended copy goes.
     Purge(usize),
+    /// Who owned a copy says to its holder that it does not any more.
+    Answer(usize, usize),
+    /// Who owned a copy lets its holder let it go.
+    Compare(usize, usize),
+    /// A node that lives is declared dead, and goes on as another life with all it has.
+    Rename(usize),
     /// Draft: the record is sent to another life as if it were the one before.
     Resend(usize, usize),
+}
+
+impl Action {
+    /// Whether it happens by itself, sooner or later: no fault, and nobody's wish.
+    pub(crate) fn is_due(&self) -> bool {
+        matches!(
+            self,
+            Self::Deliver(_)
+                | Self::Activate(_)
+                | Self::GiveUp(_)
+                | Self::Contact(..)
+                | Self::Release(_)
+                | Self::FinishChange(_)
+                | Self::Claim(..)
+                | Self::Compare(..)
+                | Self::Change(..)
+        )
+    }
 }
 
 impl Model {
@@ -59,22 +83,38 @@ impl Model {
             self.owner_actions(state, node, &mut actions);
             self.claim_actions(state, node, &mut actions);
             self.copy_actions(state, node, &mut actions);
+            self.comparisons(state, node, &mut actions);
             self.faults(state, node, &mut actions);
         }
-        for message in &state.messages {
-            let to = &state.nodes[usize::from(message.to)];
-            if to.up && (!self.rules.lives || to.incarnation == message.to_life) {
-                actions.push(Action::Deliver(*message));
-            }
-        }
+        let arrive = state
+            .messages
+            .iter()
+            .filter(|one| self.may_arrive(state, one));
+        actions.extend(arrive.map(|message| Action::Deliver(*message)));
         actions
+    }
+
+    fn may_arrive(&self, state: &State, message: &Message) -> bool {
+        let to = &state.nodes[usize::from(message.to)];
+        let release = matches!(message.body, Body::Release { .. });
+        let later = release && self.rules.later_life && to.incarnation > message.to_life;
+        to.up && (!self.rules.lives || to.incarnation == message.to_life || later)
+    }
+
+    fn has_more_to_hear(&self, state: &State, node: usize) -> bool {
+        let mut said = state.messages.iter();
+        said.any(|message| {
+            usize::from(message.to) == node
+                && self.may_arrive(state, message)
+                && self.apply(state, Action::Deliver(*message)) != *state
+        })
     }
 
     fn owner_actions(&self, state: &State, owner: usize, actions: &mut Vec<Action>) {
         let node = &state.nodes[owner];
         if node.role == Role::Owner {
             let room = node.own.version < self.rules.version_max;
-            if room && !node.own.is_ended() {
+            if self.rules.steps && room && !node.own.is_ended() {
                 actions.push(Action::Step(owner, Kind::Request));
                 if self.rules.ends {
                     actions.push(Action::Step(owner, Kind::End));
@@ -107,11 +147,12 @@ impl Model {
     }
 
     /// Node 2 or 3 may come for node 1: one leaving and one coming is every change there is. Where
-    /// node 1 has left before, it may come back.
+    /// node 1 has left before, it may come back. Of two owners each may take what the other has.
     fn changes(&self, state: &State, owner: usize, actions: &mut Vec<Action>) {
         let listed = state.nodes[owner].own.members;
         let (leaving, coming): (&[usize], &[usize]) = match self.rules.start {
-            Start::Returning => (&[2, 3], &[1]),
+            Start::Returning | Start::ReturningAnew => (&[2, 3], &[1]),
+            Start::Split | Start::SplitRenamed => (&[0, 3], &[0, 3]),
             _ => (&[1], &[2, 3]),
         };
         for &left in leaving
@@ -149,7 +190,8 @@ impl Model {
     fn claim_actions(&self, state: &State, claimant: usize, actions: &mut Vec<Action>) {
         let node = &state.nodes[claimant];
         let copy = !node.record.is_none() || !self.rules.claim_from_copy;
-        let free = matches!(node.role, Role::Copy | Role::HandingOff);
+        let free = matches!(node.role, Role::Copy | Role::HandingOff)
+            && !(self.rules.patient && self.has_more_to_hear(state, claimant));
         if free
             && copy
             && state.claims < self.rules.claims
@@ -181,7 +223,8 @@ impl Model {
                 || state.nodes[first].incarnation != 0;
         }
         let owner = node.record.ballot.owner();
-        owner == claimant || self.is_absent(state, claimant, owner, node.record.members)
+        let let_go = self.rules.own_evidence && node.word == node.record.ballot;
+        owner == claimant || let_go || self.is_absent(state, claimant, owner, node.record.members)
     }
 
     fn copy_actions(&self, state: &State, holder: usize, actions: &mut Vec<Action>) {
@@ -206,6 +249,10 @@ impl Model {
         }
         if self.rules.crashes {
             actions.push(Action::Crash(node));
+        }
+        let known = !state.nodes[node].record.is_none();
+        if state.renames < self.rules.renames && known {
+            actions.push(Action::Rename(node));
         }
         if !self.rules.false_alarms {
             return;

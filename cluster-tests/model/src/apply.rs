@@ -62,6 +62,9 @@ impl Model {
                 self.try_release(state, node);
             }
             Action::Purge(node) => self.purge(state, node),
+            Action::Answer(node, to) => self.answer(state, node, to),
+            Action::Compare(owner, holder) => self.compare(state, owner, holder),
+            Action::Rename(node) => self.rename(state, node),
             Action::Resend(owner, member) => {
                 let body = Body::Replicate(state.nodes[owner].own);
                 self.send(state, owner, member, body);

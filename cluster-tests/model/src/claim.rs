@@ -4,6 +4,7 @@
 //! any node with a copy may claim and any may promise, so what holds here holds for the heir, too.
 
 use super::model::Model;
+use super::rules::Strays;
 use super::state::{Ballot, Body, Members, NODES, Node, Nodes, Position, Record, Role, State};
 
 impl Model {
@@ -15,6 +16,11 @@ impl Model {
     /// Rule 11: whether `ballot` is above what was promised and what lies here.
     fn is_higher(node: &Node, ballot: Ballot) -> bool {
         ballot.epoch() > node.promised.epoch().max(node.record.ballot.epoch())
+    }
+
+    /// Whether `ballot` is refused for what stands promised or lies here.
+    pub(crate) fn stands_against(node: &Node, ballot: Ballot) -> bool {
+        ballot != node.promised && !Self::is_higher(node, ballot)
     }
 
     /// Rule 10: the node asks for promises.
@@ -46,7 +52,10 @@ impl Model {
     /// Rule 11: whether the node promises, and what that does to it.
     pub(crate) fn promise(&self, state: &mut State, who: usize, ballot: Ballot) -> bool {
         let node = &state.nodes[who];
-        if ballot != node.promised && !Self::is_higher(node, ballot) {
+        if Self::stands_against(node, ballot) {
+            return false;
+        }
+        if !self.has_evidence(state, who, ballot) {
             return false;
         }
         if node.role == Role::Owner && node.ballot != ballot {
@@ -56,6 +65,7 @@ impl Model {
             }
             self.yield_to_a_copy(state, who);
             state.nodes[who].invited = 0;
+            state.nodes[who].handed = ballot.owner() as u8 + 1;
         }
         let node = &state.nodes[who];
         let own_claim = node.role == Role::Claimant && node.claim != ballot;
@@ -67,6 +77,18 @@ impl Model {
         true
     }
 
+    /// Rule 11: its own evidence that the owner of its copy is none any more.
+    fn has_evidence(&self, state: &State, who: usize, ballot: Ballot) -> bool {
+        let node = &state.nodes[who];
+        let owner = node.record.ballot.owner();
+        !self.rules.own_evidence
+            || node.record.is_none()
+            || owner == ballot.owner()
+            || owner == who
+            || node.word == node.record.ballot
+            || self.finds_silent(state, who, owner)
+    }
+
     /// Rule 6: what `who` acknowledged before it promised `ballot` lets nothing go any more, be it
     /// counted or under way: whoever promises has been out of contact with the owner, and only what
     /// was acknowledged since counts. With the weaker rule any later contact makes it count again.
@@ -74,7 +96,14 @@ impl Model {
         if !self.rules.fresh_acks {
             return;
         }
-        for owner in (0..NODES).filter(|&owner| owner != who) {
+        // By the owner's word alone contact is not broken.
+        let silent = |&owner: &usize| {
+            owner != who && (!self.rules.own_evidence || self.finds_silent(state, who, owner))
+        };
+        let broken = (0..NODES)
+            .filter(silent)
+            .fold(Nodes::default(), Nodes::with);
+        for owner in (0..NODES).filter(|&owner| broken.has(owner)) {
             let node = &mut state.nodes[owner];
             if node.ballot.is_none() || node.ballot >= ballot {
                 continue;
@@ -91,7 +120,7 @@ impl Model {
         }
         state.messages.retain(|message| {
             let lower = matches!(message.body, Body::Ack { ballot: of, .. } if of < ballot);
-            usize::from(message.from) != who || !lower
+            usize::from(message.from) != who || !lower || !broken.has(usize::from(message.to))
         });
     }
 
@@ -143,7 +172,8 @@ impl Model {
                 vec![ring, moved]
             };
         }
-        let wide = self.rules.ask_wide && node.promised > node.record.ballot;
+        let missed = node.renamed || node.promised > node.record.ballot;
+        let wide = self.rules.ask_wide && missed;
         if self.rules.ask_everybody || wide {
             return vec![Nodes::ALL];
         }
@@ -271,6 +301,11 @@ impl Model {
             ..best
         };
         self.become_owner(state, claimant, record, before);
+        if self.rules.strays != Strays::Kept {
+            let holders = node.granted.except(node.lapsed).with(owner);
+            let strays = holders.with(node.record.ballot.owner());
+            state.nodes[claimant].strays = strays.without(claimant);
+        }
     }
 
     /// All that the best record lists: a change may have been under way.

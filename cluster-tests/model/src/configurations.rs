@@ -1,16 +1,21 @@
 //! What is tried: A the draft, B the rules as kept, C those with one rule taken out, D more faults
-//! than are promised to be survived, H holes that the rules have and what would close them, W
-//! random walks of B with everything mixed, X those of C.
+//! than are promised to be survived, H holes that the rules have and what would close them, S calls
+//! in set-up, W random walks of B with everything mixed, X those of C.
 
+use super::ends;
+use super::healing;
 use super::invariant::Invariants;
 use super::rules::Rules;
+use super::setup;
 use super::start::Start;
 
 /// How it is tried.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Method {
     Search,
     Walk,
+    /// A search of the other state machine.
+    SetUp(setup::Rules),
 }
 
 /// One thing to try.
@@ -22,12 +27,13 @@ pub(crate) struct Configuration {
 }
 
 /// What survives: ack policies with as many faults as they promise to survive.
-const POLICIES: [(usize, bool, u8); 4] = [(2, true, 1), (3, false, 1), (3, true, 1), (3, true, 2)];
+pub(crate) const POLICIES: [(usize, bool, u8); 4] =
+    [(2, true, 1), (3, false, 1), (3, true, 1), (3, true, 2)];
 
 /// What taking out a rule is looked at with, unless lateness matters.
 const CORE: Invariants = Invariants::ALL.without(Invariants::LATE_OUTPUT);
 
-fn policy(copies: usize, ack_all: bool, faults: u8) -> String {
+pub(crate) fn policy(copies: usize, ack_all: bool, faults: u8) -> String {
     let ack = if ack_all { "all" } else { "one" };
     format!("copies={copies} ack={ack} f={faults}")
 }
@@ -36,15 +42,20 @@ fn policy(copies: usize, ack_all: bool, faults: u8) -> String {
 pub(crate) fn all() -> Vec<Configuration> {
     let mut all = draft();
     all.extend(kept());
+    all.extend(healing::kept());
     all.extend(without_one());
+    all.extend(healing::without_one());
     all.extend(over_budget());
     all.extend(holes());
+    all.extend(healing::holes());
+    all.extend(ends::all());
     all.extend(walks());
+    all.extend(healing::walks());
     all.extend(walks_without_one());
     all
 }
 
-fn searched(name: impl Into<String>, rules: Rules, wanted: Invariants) -> Configuration {
+pub(crate) fn searched(name: impl Into<String>, rules: Rules, wanted: Invariants) -> Configuration {
     Configuration {
         name: name.into(),
         method: Method::Search,

@@ -1,6 +1,7 @@
 //! What the arrival of a message does.
 
 use super::model::Model;
+use super::rules::Followers;
 use super::state::{Ballot, Body, Members, Message, Position, Record, Role, State};
 
 /// Invitations are taken up until this many claims were made, whatever their budget.
@@ -24,6 +25,8 @@ impl Model {
                         purged: node.purged && self.rules.end_marks,
                     };
                     self.send(state, to, from, body);
+                } else if self.rules.refuses {
+                    self.refuse(state, to, from, ballot);
                 }
             }
             Body::Promise {
@@ -40,7 +43,16 @@ impl Model {
                 self.on_promise(state, (to, from), ballot, (record, had, mark));
             }
             Body::Handoff(record, before) => self.on_handoff(state, to, record, before),
-            Body::Release { ballot, version } => self.on_release(state, to, (ballot, version)),
+            Body::Release { ballot, version } => {
+                self.on_release(state, &message, (ballot, version));
+            }
+            Body::Refuse { ballot } => {
+                let node = &state.nodes[to];
+                if node.role == Role::Claimant && node.claim == ballot {
+                    self.yield_to_a_copy(state, to);
+                }
+            }
+            Body::Standing { ballot, had } => self.on_standing(state, (to, from), ballot, had),
         }
     }
 
@@ -68,12 +80,16 @@ impl Model {
                 self.yield_to_a_copy(state, to);
             }
             let node = &mut state.nodes[to];
-            node.record = record;
+            let former = std::mem::replace(&mut node.record, record);
             node.had = true;
             if self.rules.fence {
                 node.promised = node.promised.max(record.ballot);
             }
             self.send(state, to, from, ack);
+            if former.ballot < record.ballot {
+                self.followers_go(state, to, &former, record.ballot);
+                self.tell_outbid(state, to, &former);
+            }
         } else if node.record.ballot == record.ballot {
             self.send(state, to, from, ack);
         } else {
@@ -105,10 +121,13 @@ impl Model {
     /// Rule 8.
     fn on_fenced(&self, state: &mut State, to: usize, ballot: Ballot) {
         let node = &state.nodes[to];
-        let owns_lower = node.role == Role::Owner && node.ballot < ballot;
+        let (owns_lower, own) = (node.role == Role::Owner && node.ballot < ballot, node.own);
         let claims_lower = node.role == Role::Claimant && node.claim < ballot;
         if owns_lower || claims_lower {
             self.yield_to_a_copy(state, to);
+        }
+        if owns_lower && self.rules.followers == Followers::ByFence {
+            self.followers_go(state, to, &own, ballot);
         }
         if self.rules.fence {
             state.nodes[to].promised = state.nodes[to].promised.max(ballot);
@@ -139,12 +158,28 @@ impl Model {
     }
 
     /// Rule 18: positional; a copy above it stays.
-    fn on_release(&self, state: &mut State, to: usize, mark: Position) {
+    fn on_release(&self, state: &mut State, message: &Message, mark: Position) {
+        let to = usize::from(message.to);
+        if !self.may_release(state, message, mark.0) {
+            return;
+        }
+        let node = &state.nodes[to];
+        let owns_lower = node.role == Role::Owner && node.ballot < mark.0;
+        let claims_lower = node.role == Role::Claimant && node.claim < mark.0;
+        if self.rules.refuses && (owns_lower || claims_lower) {
+            self.yield_to_a_copy(state, to);
+        }
         let node = &mut state.nodes[to];
+        if self.rules.refuses {
+            node.promised = node.promised.max(mark.0);
+        }
         let copy = !node.record.is_none() && node.role == Role::Copy;
-        if copy && node.record.position() <= mark {
+        if copy && (node.record.position() <= mark || !self.rules.release_below) {
             node.mark = node.mark.max(mark);
-            node.record = Record::default();
+            let former = std::mem::take(&mut node.record);
+            if former.ballot < mark.0 {
+                self.followers_go(state, to, &former, mark.0);
+            }
         }
     }
 }

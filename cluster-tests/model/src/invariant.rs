@@ -3,11 +3,11 @@
 //! Judged from outside: by what left towards phones, never by what a node believes.
 
 use super::model::Model;
-use super::state::{Ballot, Emitted, Kind, Log, State};
+use super::state::{Ballot, Emitted, Kind, Log, Node, Role, State};
 
 /// A set of invariants.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Debug)]
-pub(crate) struct Invariants(pub(crate) u8);
+pub(crate) struct Invariants(u16);
 
 impl Invariants {
     pub(crate) const NONE: Self = Self(0);
@@ -24,14 +24,23 @@ impl Invariants {
     /// CSeq numbers rise as phones see them (rule 23).
     pub(crate) const CSEQ: Self = Self(32);
     pub(crate) const ALL: Self = Self(63);
+    /// At rest, when all that was said has been heard, there is one owner at most.
+    pub(crate) const TWO_OWNERS: Self = Self(64);
+    /// At rest, where there is one owner, it lists whoever has a copy.
+    pub(crate) const STRAY: Self = Self(128);
+    /// Before there is a record: nobody is told 500 by one and 200 by the owner.
+    pub(crate) const ENDED_TOO: Self = Self(256);
 
-    const NAMES: [(Self, &'static str); 6] = [
+    const NAMES: [(Self, &'static str); 9] = [
         (Self::LOST_OR_FORKED, "G1-lost-or-forked"),
         (Self::UNKNOWN, "G1-unknown"),
         (Self::TWO_IN_EPOCH, "G2-two-in-epoch"),
         (Self::LATE_OUTPUT, "G4-late-output"),
         (Self::RESURRECTION, "G3-resurrection"),
         (Self::CSEQ, "cseq"),
+        (Self::TWO_OWNERS, "two-owners-at-rest"),
+        (Self::STRAY, "stray-at-rest"),
+        (Self::ENDED_TOO, "ended-and-answered"),
     ];
 
     pub(crate) fn is_empty(self) -> bool {
@@ -130,6 +139,25 @@ impl Model {
         };
         if !state.emitted.iter().all(known) {
             state.broken.add(Invariants::UNKNOWN);
+        }
+    }
+
+    /// What is wrong with a state in which nothing more happens by itself.
+    pub(crate) fn judge_rest(&self, state: &State) -> Invariants {
+        let owns = |node: &&Node| node.up && node.role == Role::Owner;
+        let mut owners = state.nodes.iter().filter(owns);
+        let Some(owner) = owners.next() else {
+            return Invariants::NONE;
+        };
+        if owners.next().is_some() {
+            return Invariants::TWO_OWNERS;
+        }
+        let listed = |at: usize| owner.own.members.has(at) || owner.previous.has(at);
+        let stray = |(at, node): (usize, &Node)| node.up && !node.record.is_none() && !listed(at);
+        if state.nodes.iter().enumerate().any(stray) {
+            Invariants::STRAY
+        } else {
+            Invariants::NONE
         }
     }
 

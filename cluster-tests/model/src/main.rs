@@ -1,10 +1,12 @@
-//! `callring-model [A|B|C|D|H|W|quick] [-v]`: an explicit-state checker of the ownership protocol.
+//! `callring-model [A|B|C|D|H|S|W|X|quick] [-v]`: an explicit-state checker of the ownership
+//! protocol.
 //!
-//! One call, four nodes, every order of events. The rules of `proto/PROTOCOL.md` are switches; its
-//! section 7 says what is not modelled. Each configuration knows what must come of it: the exit
-//! code is 1 if anything else does. The first argument is how the names of the configurations to
-//! try begin; `quick` tries all with few states. `CAP` bounds the states of a search (2,000,000),
-//! `STEPS` those of a walk (20,000,000). `-v` tells the way to each broken invariant.
+//! One call, four nodes, every order of events; and, by itself, a call before it has a record
+//! (`setup`). The rules of `proto/PROTOCOL.md` are switches; its section 7 says what is not
+//! modelled. Each configuration knows what must come of it: the exit code is 1 if anything else
+//! does. The first argument is how the names of the configurations to try begin; `quick` tries all
+//! with few states. `CAP` bounds the states of a search (2,000,000), `STEPS` those of a walk
+//! (20,000,000). `-v` tells the way to each broken invariant.
 
 #![expect(
     clippy::print_stdout,
@@ -17,14 +19,18 @@ mod apply;
 mod claim;
 mod configurations;
 mod deliver;
+mod ends;
 mod expected;
 mod fingerprint;
+mod heal;
+mod healing;
 mod invariant;
 mod model;
 mod owner;
 mod print;
 mod rules;
 mod search;
+mod setup;
 mod start;
 mod state;
 mod walk;
@@ -125,7 +131,7 @@ fn is_as_expected(configuration: &Configuration, extent: &Extent, verbose: bool)
         format!(" (also {})", outcome.others.names())
     };
     let tried = match configuration.method {
-        Method::Search => extent.states,
+        Method::Search | Method::SetUp(_) => extent.states,
         Method::Walk => extent.steps as usize,
     };
     let complaint = complaint(expected(&configuration.name), &outcome, tried);
@@ -153,6 +159,20 @@ fn run(model: &Model, configuration: &Configuration, extent: &Extent) -> Outcome
                 others: found.others,
                 exhausted: found.exhausted,
                 way: found.way,
+            }
+        }
+        Method::SetUp(rules) => {
+            let found = setup::search(&rules, extent.states);
+            Outcome {
+                extent: format!("states {:>8}", found.states),
+                broken: if found.broken {
+                    wanted
+                } else {
+                    Invariants::NONE
+                },
+                others: Invariants::NONE,
+                exhausted: found.exhausted,
+                way: Vec::new(),
             }
         }
         Method::Walk => {

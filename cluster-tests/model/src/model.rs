@@ -69,8 +69,16 @@ impl Model {
             node.stale = Default::default();
             node.own = Record::default();
             node.previous = Members::NONE;
+            node.strays = Default::default();
         }
         self.forget_claim(node);
+    }
+
+    /// Rule 11: `who` finds `owner` silent, as far as what it has can tell.
+    pub(crate) fn finds_silent(&self, state: &State, who: usize, owner: usize) -> bool {
+        let listed = state.nodes[who].record.members;
+        self.is_silent(state, who, owner)
+            || (listed.has(owner) && self.is_absent(state, who, owner, listed))
     }
 
     pub(crate) fn forget_claim(&self, node: &mut Node) {

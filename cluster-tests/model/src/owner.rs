@@ -181,19 +181,22 @@ impl Model {
     pub(crate) fn finish_change(&self, state: &mut State, owner: usize) {
         let node = &mut state.nodes[owner];
         let before = node.previous;
+        let strays = std::mem::take(&mut node.strays);
         node.previous = Members::NONE;
         node.own.old = Members::NONE;
         node.record.old = Members::NONE;
         let own = node.own;
         for left in (0..NODES).filter(|&one| one != owner) {
-            if before.has(left) && !own.members.has(left) && state.nodes[left].up {
+            let leaves = before.has(left) || strays.has(left);
+            if leaves && !own.members.has(left) && state.nodes[left].up {
                 self.send_release(state, owner, left, own);
             }
         }
         self.try_release(state, owner);
     }
 
-    fn send_release(&self, state: &mut State, owner: usize, to: usize, own: Record) {
+    /// Tells `to` that its copy may go up to the record of the owner.
+    pub(crate) fn send_release(&self, state: &mut State, owner: usize, to: usize, own: Record) {
         let body = Body::Release {
             ballot: state.nodes[owner].ballot,
             version: own.version,

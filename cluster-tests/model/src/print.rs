@@ -50,6 +50,8 @@ fn body(body: &Body) -> String {
             ballot: at,
             version,
         } => format!("Release {} v{version}", ballot(*at)),
+        Body::Refuse { ballot: of } => format!("Refuse {}", ballot(*of)),
+        Body::Standing { ballot: at, had } => format!("Standing {} had={had}", ballot(*at)),
     }
 }
 
@@ -79,6 +81,9 @@ pub(crate) fn way(model: &Model, way: &[Action]) -> String {
         let fresh = state.emitted.iter().filter(|one| !before.contains(one));
         let left: Vec<String> = fresh.map(emitted).collect();
         text.push_str(&format!("      {what}   {}\n", left.join(" ")));
+    }
+    if state.broken.is_empty() {
+        state.broken = model.judge_rest(&state);
     }
     text.push_str(&format!("      => {}\n", state.broken.names()));
     text

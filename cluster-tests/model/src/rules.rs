@@ -2,6 +2,36 @@
 
 use super::start::Start;
 
+/// Rule 11: whose word that it does not own a call any more counts like silence.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Word {
+    /// That of the owner of one's copy, if it names a higher ballot or has let go of its copy.
+    LetGo,
+    /// That of the owner of one's copy, if it has nothing, whether or not it had.
+    Nothing,
+    /// Anybody's.
+    Anybody,
+}
+
+/// Rule 22: when the loser of two owners releases those that follow it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Followers {
+    Kept,
+    /// When it has the winner's record, or the winner's release.
+    ByRecord,
+    /// As soon as it yields.
+    ByFence,
+}
+
+/// Rule 18: when an owner releases copies at members that it does not list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Strays {
+    Kept,
+    /// When its first record, and the change that came with it, are committed.
+    Settled,
+    Always,
+}
+
 /// The switches, and the budget.
 #[derive(Clone, Copy)]
 pub(crate) struct Rules {
@@ -64,6 +94,23 @@ pub(crate) struct Rules {
     pub(crate) await_asked: bool,
     /// Rule 13: a mark makes obsolete what lies at or below it; off: whatever there is.
     pub(crate) positional: bool,
+    /// Rule 11: whoever has a copy promises only if it finds the owner silent, or by its word. Off:
+    /// at any time, which is more than can happen.
+    pub(crate) own_evidence: bool,
+    pub(crate) word: Word,
+    /// Rule 8: who says that it knows of a higher ballot fences; and whoever takes a record in
+    /// place of another owner's says so to that one.
+    pub(crate) standing_fences: bool,
+    pub(crate) followers: Followers,
+    pub(crate) strays: Strays,
+    /// Rule 18: a later life releases for an earlier one, and is released for it.
+    pub(crate) later_life: bool,
+    /// Rule 18: a copy above the mark of a release stays.
+    pub(crate) release_below: bool,
+    /// Rule 21: who owned a copy's ballot and knows more lets it go.
+    pub(crate) digests: bool,
+    /// Claims that are not granted are refused, and releases at a higher ballot fence.
+    pub(crate) refuses: bool,
 
     /// Where a run begins.
     pub(crate) start: Start,
@@ -77,10 +124,18 @@ pub(crate) struct Rules {
     pub(crate) restarts: u8,
     pub(crate) changes: u8,
     pub(crate) handoffs: u8,
+    /// Members given up while they live.
+    pub(crate) renames: u8,
+    /// Answers of owners that are none any more.
+    pub(crate) answers: u8,
     /// Claims without an invitation.
     pub(crate) claims: u8,
     pub(crate) version_max: u8,
     pub(crate) epoch_max: u8,
+    /// Who claims has heard all that was said to it: a claim in vain is not made anew at once.
+    pub(crate) patient: bool,
+    /// Whether the call takes steps.
+    pub(crate) steps: bool,
     /// Whether the call may end.
     pub(crate) ends: bool,
     /// Whether ended copies may go.
@@ -120,6 +175,15 @@ impl Rules {
             ask_wide: true,
             await_asked: true,
             positional: true,
+            own_evidence: false,
+            word: Word::LetGo,
+            standing_fences: false,
+            followers: Followers::Kept,
+            strays: Strays::Kept,
+            later_life: false,
+            release_below: true,
+            digests: false,
+            refuses: false,
             start: Start::Fresh,
             ring_moved: false,
             faults: 1,
@@ -128,11 +192,32 @@ impl Rules {
             restarts: 0,
             changes: 0,
             handoffs: 0,
+            renames: 0,
+            answers: 0,
             claims: 2,
             version_max: 2,
             epoch_max: 3,
+            patient: false,
+            steps: true,
             ends: false,
             purges: false,
+        }
+    }
+
+    /// The same, with all that makes copies and owners few again after more has happened.
+    pub(crate) fn healing() -> Self {
+        Self {
+            own_evidence: true,
+            standing_fences: true,
+            followers: Followers::ByRecord,
+            strays: Strays::Settled,
+            later_life: true,
+            digests: true,
+            refuses: true,
+            // Twice as many as there are copies: here that is everybody.
+            ask_everybody: true,
+            end_marks: true,
+            ..Self::kept()
         }
     }
 

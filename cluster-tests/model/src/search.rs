@@ -80,11 +80,13 @@ pub(crate) fn search(model: &Model, wanted: Invariants, states_max: usize) -> Fo
 impl Search<'_> {
     /// Adds the states one action away that are new.
     fn expand(&mut self, from: u32, state: &State, next: &mut Vec<(u32, State)>) -> Option<End> {
+        let mut rests = true;
         for (nth, action) in self.model.actions(state).into_iter().enumerate() {
             let mut after = self.model.apply(state, action);
             if after == *state {
                 continue;
             }
+            rests &= !action.is_due();
             self.model.judge_knowledge(&mut after);
             self.others.add(after.broken);
             if !self.seen.insert(fingerprint::of(&after)) {
@@ -101,7 +103,12 @@ impl Search<'_> {
             }
             next.push((number, after));
         }
-        None
+        let wrong = if rests {
+            self.model.judge_rest(state)
+        } else {
+            Invariants::NONE
+        };
+        wrong.meets(self.wanted).then_some(End::Broken(from, wrong))
     }
 
     /// The actions that lead to a state.

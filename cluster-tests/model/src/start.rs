@@ -18,6 +18,19 @@ pub(crate) enum Start {
     /// An earlier fault is over: node 0 died, node 1 took over with the promise of node 2, found it
     /// silent and took node 3 in its place. Node 2 knows what it promised, and no more.
     TakeoverUnheard,
+    /// As [`Start::Returning`], but node 1 has nothing, for it is in its second life; what was said
+    /// to its first one was never heard.
+    ReturningAnew,
+    /// Node 0 took nodes 2 and 3, let node 1 go and handed the call over to node 3, which took node
+    /// 1 again. Before all that node 3 said to node 2 that it has nothing, which may arrive yet.
+    HandedOver,
+    /// As before, but when node 3 said so it had let go of a copy.
+    HandedOverAgain,
+    /// Two copies. A partition is over: node 1 owned the call and gave node 0 a copy, node 2 took
+    /// it over and gave node 3 a copy. No owner knows of the other.
+    Split,
+    /// As before, but node 1 was declared dead, and is in another life with all it had.
+    SplitRenamed,
 }
 
 impl Model {
@@ -28,6 +41,16 @@ impl Model {
             Start::ChangeUnheard => self.changed(),
             Start::Returning => self.returning(),
             Start::TakeoverUnheard => self.taken_over(),
+            Start::ReturningAnew => self.returning_anew(),
+            Start::HandedOver => self.handed_over(false),
+            Start::HandedOverAgain => self.handed_over(true),
+            Start::Split => self.split(),
+            Start::SplitRenamed => {
+                let mut state = self.split();
+                self.rename(&mut state, 1);
+                (state.renames, state.faults) = (0, 0);
+                state
+            }
         }
     }
 
@@ -61,6 +84,8 @@ impl Model {
             changes: 0,
             handoffs: 0,
             timeouts: 0,
+            answers: 0,
+            renames: 0,
             claims: 0,
             broken: Invariants::NONE,
         }
@@ -94,6 +119,78 @@ impl Model {
         let mark = state.nodes[0].own.position();
         state.nodes[1].record = Record::default();
         state.nodes[1].mark = mark;
+        state
+    }
+
+    fn returning_anew(&self) -> State {
+        let mut state = self.changed();
+        state.nodes[0].silent = Default::default();
+        state.nodes[1] = Node {
+            up: true,
+            incarnation: 1,
+            released: -1,
+            ..Node::default()
+        };
+        state
+    }
+
+    fn handed_over(&self, had: bool) -> State {
+        let mut state = self.fresh();
+        let first = state.nodes[0].own;
+        if had {
+            state.nodes[3].mark = first.position();
+        }
+        let ballot = Ballot::default();
+        self.send(&mut state, 3, 2, Body::Standing { ballot, had });
+        let mut record = first;
+        record.push(Kind::Change, first.ballot, 0);
+        record.ballot = Ballot::new(2, 3);
+        record.lease += 1;
+        record.members = record.members.without(0).with(3, 0);
+        for member in 1..NODES {
+            hold(&mut state.nodes[member], record);
+            state.nodes[3].acked[member] = record.version + 1;
+        }
+        let nothing = Node {
+            up: true,
+            had: true,
+            mark: record.position(),
+            promised: record.ballot,
+            released: -1,
+            handed: 4,
+            ..Node::default()
+        };
+        state.nodes[0] = nothing;
+        own(&mut state.nodes[3], record);
+        told(&mut state, record);
+        state
+    }
+
+    fn split(&self) -> State {
+        let mut state = self.fresh();
+        let mut before = state.nodes[0].own;
+        before.ballot = Ballot::new(1, 1);
+        before.push(Kind::Request, before.ballot, 0);
+        let sides = [(1, 0, before.ballot), (2, 3, Ballot::new(2, 2))];
+        state.nodes = [Node {
+            up: true,
+            released: -1,
+            ..Node::default()
+        }; NODES];
+        for (owner, other, ballot) in sides {
+            let mut record = before;
+            record.ballot = ballot;
+            record.push(Kind::Change, ballot, 0);
+            record.members = Members::NONE.with(owner, 0).with(other, 0);
+            record.lease = ballot.epoch() - 1;
+            hold(&mut state.nodes[owner], record);
+            hold(&mut state.nodes[other], record);
+            own(&mut state.nodes[owner], record);
+            state.nodes[owner].acked[other] = record.version + 1;
+            told(&mut state, record);
+        }
+        state.emitted.sort();
+        state.cseq = 1;
         state
     }
 

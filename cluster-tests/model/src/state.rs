@@ -218,6 +218,16 @@ pub(crate) enum Body {
         ballot: Ballot,
         version: u8,
     },
+    /// The claim for this ballot is turned down.
+    Refuse {
+        ballot: Ballot,
+    },
+    /// What the sender is to the call: the highest ballot it knows, or none if it has no copy; then
+    /// whether it had one.
+    Standing {
+        ballot: Ballot,
+        had: bool,
+    },
 }
 
 /// A message, from one life to another.
@@ -281,6 +291,14 @@ pub(crate) struct Node {
     pub(crate) released: i8,
     /// Whom it invited, and one.
     pub(crate) invited: u8,
+    /// To whom it promised the call that it owned, and one.
+    pub(crate) handed: u8,
+    /// As owner: who holds copies that it does not list.
+    pub(crate) strays: Nodes,
+    /// The ballot whose owner has said that it is that no more.
+    pub(crate) word: Ballot,
+    /// It was given up while it lived, and has gone on as another life with all it had.
+    pub(crate) renamed: bool,
 }
 
 /// Up to where outputs left at a ballot.
@@ -312,6 +330,8 @@ pub(crate) struct State {
     pub(crate) handoffs: u8,
     pub(crate) timeouts: u8,
     pub(crate) claims: u8,
+    pub(crate) answers: u8,
+    pub(crate) renames: u8,
     pub(crate) broken: super::invariant::Invariants,
 }
 

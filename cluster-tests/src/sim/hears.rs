@@ -2,12 +2,15 @@
 
 use callring_proto::base::ids::CallId;
 use callring_proto::base::rng::Rng;
-use callring_proto::base::time::Instant;
+use callring_proto::base::time::{Duration, Instant};
 use callring_proto::sip::write::ack_of;
 use callring_proto::sip::{Message, Method, ResponseBuilder};
 
 use super::invariants::Invariant;
 use super::phone::{End, Phone, Stage, Transaction, Wish, pick};
+
+/// Datagrams overtake each other by up to this much.
+const REORDERED: Duration = Duration::from_millis(10);
 
 impl Phone {
     /// A message from a node.
@@ -42,12 +45,15 @@ impl Phone {
         }
         let branch = message.branch().unwrap_or_default().to_owned();
         if !self.heard.contains(&branch) {
-            if message.cseq_number() <= self.remote_seq {
+            // What left in order may be overtaken on its way.
+            let overtaken = now.since(self.heard_at) < REORDERED;
+            if message.cseq_number() <= self.remote_seq && !overtaken {
                 let (number, last) = (message.cseq_number(), self.remote_seq);
                 let what = format!("CSeq {number} after {last}");
                 wishes.push(Wish::Blame(Invariant::RealTimeOrder, what));
             }
-            self.remote_seq = message.cseq_number();
+            self.remote_seq = self.remote_seq.max(message.cseq_number());
+            self.heard_at = now;
             if *message.method() == Method::Bye {
                 self.byes += 1;
             }

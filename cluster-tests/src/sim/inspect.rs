@@ -82,18 +82,25 @@ impl World {
         ended.map(|(key, _)| *key)
     }
 
-    /// Whether as many members died as a call has copies, and nothing is left of this one
-    /// (PROTOCOL.md section 4).
+    /// Whether as many members died as the call has copies, and nothing is left of it (PROTOCOL.md
+    /// section 4). It has one where it was told so: nobody was there to copy it to.
     pub(super) fn is_lost(&self, key: CallId) -> bool {
         let beyond = self.plan.budget != Budget::Within;
         let deaths = usize::try_from(self.exercise.crashes).unwrap_or(usize::MAX);
         let mut nodes = 0..self.nodes.len();
-        beyond && deaths >= self.plan.copies && nodes.all(|node| self.holding(node, key).is_none())
+        let alone = self.judge.told.get(&key).is_some_and(|told| told.alone);
+        let copies = if alone { 1 } else { self.plan.copies };
+        beyond && deaths >= copies && nodes.all(|node| self.holding(node, key).is_none())
     }
 
     /// Every phone has hung up long ago.
     pub(super) fn look_for_traces(&mut self) {
         self.exercise.to_the_last += 1;
+        // Where half of the nodes are dead, what only time ends waits for the others.
+        let lives = self.nodes.iter().filter(|node| node.life.is_some());
+        if lives.count() * 2 <= self.plan.nodes {
+            return;
+        }
         for (node, one) in self.nodes.iter().enumerate() {
             let Some(life) = &one.life else { continue };
             for (index, shard) in life.shards.iter().enumerate() {

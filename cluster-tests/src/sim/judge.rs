@@ -8,7 +8,7 @@ use callring_proto::base::ids::{Ballot, CallId, MemberId};
 use callring_proto::base::time::Instant;
 use callring_proto::cluster::Holding;
 use callring_proto::shard::Probe;
-use callring_proto::sip::Message;
+use callring_proto::sip::{HeaderName, Message};
 use callring_proto::wire::{Claim, Promise, Record};
 
 use super::invariants::{
@@ -76,10 +76,9 @@ impl Judge {
         at: Instant,
         elsewhere: impl FnOnce() -> Vec<Probe>,
     ) -> bool {
-        let mut hash = DefaultHasher::new();
-        message.bytes().hash(&mut hash);
+        let hash = identity(message);
         let mut told = self.told.remove(&key).unwrap_or_default();
-        let fresh = told.said.insert(hash.finish());
+        let fresh = told.said.insert(hash);
         let alone = self.is_alone((member, shard), speaker, at) && fresh;
         let emission = Emission {
             at,
@@ -194,4 +193,21 @@ pub(super) fn first_line(message: &Message) -> String {
         Some(status) => format!("{status} {}", message.cseq().method),
         None => format!("{} {}", message.method(), message.cseq_number()),
     }
+}
+
+/// The same for a message and its repetitions. SIP.md S1.1: an heir that repeats a 2xx names itself
+/// in Contact.
+fn identity(message: &Message) -> u64 {
+    let mut hash = DefaultHasher::new();
+    if message.is_request() {
+        message.bytes().hash(&mut hash);
+        return hash.finish();
+    }
+    (message.status(), message.body()).hash(&mut hash);
+    for field in message.fields() {
+        if field.name != HeaderName::Contact {
+            (field.name_text, field.value).hash(&mut hash);
+        }
+    }
+    hash.finish()
 }

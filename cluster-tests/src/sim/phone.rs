@@ -93,6 +93,8 @@ pub(super) struct Phone {
     pub(super) tag: String,
     pub(super) remote_tag: Option<String>,
     pub(super) remote_seq: u32,
+    /// When it was sent the last one.
+    pub(super) heard_at: Instant,
     /// Branches of the server's requests.
     pub(super) heard: Vec<String>,
     /// How many of them were BYEs.
@@ -158,6 +160,7 @@ impl Phone {
             tag: format!("tag{index}"),
             remote_tag: None,
             remote_seq: 0,
+            heard_at: Instant::from_nanos(0),
             heard: Vec::new(),
             byes: 0,
             cseq: 0,
@@ -292,7 +295,11 @@ impl Phone {
         let initial = self.stage == Stage::Inviting;
         let patient = current.interval < T1 * 4 && live.contains(&current.node);
         if !initial && (!patient || rng.random_range(0..2) == 0) {
-            current.node = pick(live, rng);
+            let drawn = pick(live, rng);
+            // In the long run no node is left out, however the dice fall.
+            let next = live.iter().find(|node| **node > current.node);
+            let next = next.or(live.first()).copied().unwrap_or(drawn);
+            current.node = if patient { drawn } else { next };
         }
         current.interval = (current.interval * 2).min(T2);
         if initial {

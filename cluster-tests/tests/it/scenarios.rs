@@ -1,4 +1,5 @@
-//! Acceptance scenarios that need no file of their own: B5 (drain), E7 (death after the BYE).
+//! Acceptance scenarios that need no file of their own: A9 (a replacement on the dead node's
+//! address), B5 (drain), E7 (death after the BYE).
 
 use std::collections::BTreeSet;
 
@@ -13,6 +14,35 @@ fn expect_ok(arena: &Arena, phone: &Phone, call: CallNo, method: Method, at: usi
     let answer = phone.wait_final(asked, PATIENCE);
     let got = answer.map(|answer| (answer.status, answer.source));
     assert_eq!(got, Some((200, arena.sip(at))), "{what}");
+}
+
+#[test]
+fn a9_a_replacement_on_the_dead_nodes_address_serves_its_calls() {
+    // Goal: phones that keep the address they were given are served there by whoever has it now.
+    // Method: held calls, their owner dies, another node starts on its address; INFO and BYE of
+    // each call go there.
+    let mut arena = Arena::start(plan(), 4);
+    let phone = arena.phone();
+    let calls: Vec<CallNo> = (0..10)
+        .map(|_| arena.call(&phone, 0, AckRule::Same))
+        .collect();
+    for call in &calls {
+        let _ = arena.line(1, &phone, *call, |line| !line.replicas.is_empty());
+    }
+    let address = arena.sip(0);
+    arena.kill(0);
+    arena.cluster.listen(vec![format!("udp://{address}")]);
+    let new = arena.add();
+    assert_eq!(arena.sip(new), address);
+    for call in &calls {
+        expect_ok(&arena, &phone, *call, Method::Info, new);
+        let line = arena.line(1, &phone, *call, |line| line.epoch > 1);
+        assert_ne!(line.owner, arena.name(0), "{line:?}");
+    }
+    for call in &calls {
+        expect_ok(&arena, &phone, *call, Method::Bye, new);
+    }
+    arena.finish(&[&phone]);
 }
 
 #[test]

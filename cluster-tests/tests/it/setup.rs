@@ -71,7 +71,7 @@ fn the_caller_of_a_dead_owner_gets_a_final_within_five_seconds() {
 }
 
 #[test]
-fn an_early_call_is_answered_by_the_heir() {
+fn e1_an_early_call_is_answered_by_the_heir() {
     let mut troupe = Troupe::start(&ringing("early", 5_000));
     let mut hand = Hand::new();
     let invite = hand.text("INVITE", "early", 1, "b", "");

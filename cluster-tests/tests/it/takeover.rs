@@ -160,7 +160,7 @@ fn an_unacked_200_is_repeated_by_the_heir() {
 }
 
 #[test]
-fn every_method_is_answered_by_every_node_in_turn() {
+fn b1_every_method_is_answered_by_every_node_in_turn() {
     // Goal: any node will do, also after a death; no digit of an INFO is counted twice.
     // Method: one call, INFO, UPDATE, OPTIONS and re-INVITE to each node, a death, again, BYE.
     let mut arena = Arena::start(plan(), 5);

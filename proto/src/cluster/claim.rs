@@ -332,11 +332,11 @@ impl<H> Cluster<H> {
         let me = self.me;
         let listed: Members = best.listed().filter(|member| *member != me).collect();
         let members = self.propose(key, &listed);
-        let old: Members = listed
-            .into_iter()
-            .filter(|old| !self.view.is_gone(*old))
-            .collect();
+        // A later life of one that is gone may have kept its copy.
+        let (gone, old): (Members, Members) =
+            listed.into_iter().partition(|old| self.view.is_gone(*old));
         let mut stray = claiming.holders;
+        stray.extend(gone);
         stray.push(best.ballot.owner);
         stray.push(claiming.copy.record.ballot.owner);
         let record = Record {
@@ -363,6 +363,7 @@ impl<H> Cluster<H> {
             gate: Gate::default(),
             invited: None,
             contested: None,
+            told_at: now,
             queue: claiming.queue,
             ended_at: None,
         }));
@@ -475,7 +476,8 @@ impl<H> Cluster<H> {
         let Some((ballot, until)) = owned.contested else {
             return;
         };
-        if now >= until && is_at_rest(owned) && ballot > owned.record.ballot {
+        let quiet = is_at_rest(owned) && owned.told_at < now;
+        if now >= until && quiet && ballot > owned.record.ballot {
             self.yield_to(key, ballot, now);
             self.start_claim(key, Queue::default(), None, now);
         }

@@ -105,6 +105,8 @@ pub(super) struct Owned<H> {
     pub(super) invited: Option<(MemberId, Instant)>,
     /// A claim that a listed member made in vain, and when to rise above it.
     pub(super) contested: Option<(Ballot, Instant)>,
+    /// When something was told last.
+    pub(super) told_at: Instant,
     /// Brought while activating.
     pub(super) queue: Queue,
     pub(super) ended_at: Option<Instant>,

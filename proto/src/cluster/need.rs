@@ -141,6 +141,7 @@ impl<H> Cluster<H> {
         while let Some(owned) = self.owned_mut(key)
             && let Some((output, since)) = owned.gate.release(committed, cut_off)
         {
+            owned.told_at = now;
             let held = now.since(since);
             self.held = self.held.saturating_sub(1);
             self.stats.released += 1;

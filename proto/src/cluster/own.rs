@@ -49,6 +49,7 @@ impl<H> Cluster<H> {
             gate: Gate::default(),
             invited: None,
             contested: None,
+            told_at: now,
             queue: Queue::default(),
             ended_at: None,
         }));

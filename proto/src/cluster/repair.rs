@@ -86,6 +86,12 @@ impl<H> Cluster<H> {
         if owned.change.is_none_or(|change| owned.committed < change) {
             return;
         }
+        if self.policy.copies > 1 && self.is_alone_with(key) {
+            return self.keep_old(key, now);
+        }
+        let Some(owned) = self.owned_mut(key) else {
+            return;
+        };
         owned.change = None;
         // Those that leave were listed, and may have been sent records, up to here.
         let latest = owned.record.version;
@@ -104,6 +110,37 @@ impl<H> Cluster<H> {
             self.release_copy(member, key, (ballot, latest), now);
         }
         // Somebody may have come while one change at a time was under way.
+        self.repair(key, now);
+    }
+
+    /// Whether none of the members has anything of this ballot: a change is through for want of
+    /// anybody who could hear of it.
+    fn is_alone_with(&self, key: CallId) -> bool {
+        self.owned(key).is_some_and(|owned| {
+            let members = owned.record.members.iter();
+            members.copied().all(|member| owned.acked(member).is_none())
+        })
+    }
+
+    /// Members that fell silent stay listed until somebody takes their place. Nobody has: if this
+    /// member is the next to die, what they have is all that is left of the call.
+    fn keep_old(&mut self, key: CallId, now: Instant) {
+        let me = self.me;
+        let Some(owned) = self.owned(key) else {
+            return;
+        };
+        let others = owned.record.listed().chain(owned.stray.iter().copied());
+        let kept: BTreeSet<_> = others
+            .filter(|other| *other != me && !self.view.is_gone(*other))
+            .collect();
+        let Some(owned) = self.owned_mut(key) else {
+            return;
+        };
+        owned.change = None;
+        owned.stray.clear();
+        owned.record.old.clear();
+        owned.record.members = kept.into_iter().collect();
+        self.bump(key, now);
         self.repair(key, now);
     }
 

@@ -432,8 +432,9 @@ impl<H> Cluster<H> {
             Standing::Copy { ballot, .. } if *ballot > held => OwnerSays::Yielded,
             // It was let go there: by a higher ballot, or because it has ended, which the claimant
             // will hear as well (rule 13). At this ballot nobody speaks any more.
-            Standing::Unknown { .. } => OwnerSays::Yielded,
-            Standing::Copy { .. } => return,
+            Standing::Unknown { had: true } => OwnerSays::Yielded,
+            // Whoever never had it said so before it owned it: an answer of before, and late.
+            Standing::Unknown { had: false } | Standing::Copy { .. } => return,
         };
         for claim in pending.iter_mut() {
             claim.owner = says;

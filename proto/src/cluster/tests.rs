@@ -14,6 +14,7 @@
 //! | `fuzz` | many seeds, and the rules broken on purpose |
 //! | `rules` | one test per rule, by number |
 //! | `handoff` | the same for invitations, adoption, moving copies |
+//! | `word` | whose word about another counts |
 //! | `cover` | what the gauges say of calls that nobody else has |
 
 mod cover;
@@ -25,4 +26,5 @@ mod judge;
 mod net;
 mod rules;
 mod script;
+mod word;
 mod world;

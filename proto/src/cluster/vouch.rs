@@ -99,12 +99,15 @@ impl<H> Cluster<H> {
     pub(super) fn on_vouch(&mut self, from: Peer, vouch: Vouch, now: Instant) {
         let Vouch { member, shard } = vouch;
         let peer = Peer { member, shard };
-        // Who was never heard can't be vouched for. Of the others it may be long ago: an answer is
-        // due from now on, and we are asked again.
+        // It may be long ago that it was heard, or never: an answer is due from now on, and we are
+        // asked again.
         let silent = self.view.is_gone(member) || self.liveness.is_silent(peer);
-        let heard = member == self.me || (!silent && self.liveness.was_heard(peer));
+        let heard = member == self.me || !silent;
         if member != self.me && !silent {
             self.ping(peer, now);
+            if !self.liveness.was_heard(peer) {
+                return; // no evidence of our own yet, as after our start
+            }
         }
         let vouched = Vouched {
             member,

@@ -440,8 +440,11 @@ impl SipCall {
             self.pracks.clear();
             self.subscriptions.clear();
             self.notifies.clear();
-            // An INVITE of ours that rings would be waited for without end.
-            self.clients.retain(|client| !client.is_open_invite());
+            // An INVITE of ours that rings would be waited for without end, and repeated meanwhile.
+            self.clients.retain(|client| {
+                let machine = client.machine.as_ref();
+                client.method != Method::Invite || machine.is_some_and(|one| !one.is_open())
+            });
             self.end_shared = !matches!(cause, Cause::OwnBye | Cause::NoAck);
             self.changed = true;
             self.tell(Event::Ended(cause));
