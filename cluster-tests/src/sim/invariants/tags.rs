@@ -7,7 +7,7 @@ use callring_proto::sip::{Message, Method};
 /// Tags by the transaction's branch, and whether all that sent them know of birth notices.
 pub(in crate::sim) type Tags = BTreeMap<String, (String, bool)>;
 
-/// `notices`: whether the node that sends it speaks a wire with birth notices. In version 1 there is
+/// `notices`: whether its sender speaks a wire with birth notices. In version 1 there is
 /// no word for them: who gets the same INVITE again gives birth again (SIP.md S3.1).
 pub(in crate::sim) fn one_tag(message: &Message, notices: bool, tags: &mut Tags) -> Option<String> {
     let invite = !message.is_request() && *message.method() == Method::Invite;
