@@ -201,7 +201,8 @@ impl World {
     /// A node tells something, itself or through another one: may it?
     pub(super) fn emission(&mut self, node: usize, bytes: &Bytes) {
         let message = Message::parse(bytes.clone()).expect("a node's own message can be read");
-        self.judge.on_message(&message, self.now);
+        let wire = super::node::wire_max(node, &self.plan);
+        self.judge.on_message(&message, wire, self.now);
         let ours = if message.is_request() {
             message.from_tag()
         } else {

@@ -59,9 +59,9 @@ impl Judge {
         }
     }
 
-    /// A node sends a SIP message, itself or through another one.
-    pub(super) fn on_message(&mut self, message: &Message, at: Instant) {
-        let tag = tags::one_tag(message, &mut self.tags);
+    /// A node sends a SIP message, itself or through another one; `wire` is the latest it speaks.
+    pub(super) fn on_message(&mut self, message: &Message, wire: u8, at: Instant) {
+        let tag = tags::one_tag(message, wire >= 2, &mut self.tags);
         if let Some(what) = tag {
             self.blame_within(at, Invariant::OneTag, what);
         }

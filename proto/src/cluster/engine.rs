@@ -249,10 +249,10 @@ impl<H> Cluster<H> {
             self.lanes.retain(|peer, _| peer.member != member);
             self.applied.retain(|peer, _| peer.member != member);
             self.liveness.forget(member);
-            self.releases.forget(member, self.life_of(member));
             self.shards.remove(&member);
             self.rouse_member(member, now);
         }
+        self.releases_in_view(now);
         self.settle_view();
         self.note_draining(now);
         // Most views only tell somebody's load: they move nothing and must cost nothing.
@@ -478,7 +478,7 @@ impl<H> Cluster<H> {
             .policy
             .silence
             .max(Duration::from_secs(1) * peers / PINGS_PER_SECOND);
-        if !(self.entries.is_empty() && self.releases.is_empty() && self.births.is_idle()) {
+        if !(self.entries.is_empty() && self.releases_due() == 0 && self.births.is_idle()) {
             for peer in linked {
                 let fresh = self
                     .liveness

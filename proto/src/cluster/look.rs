@@ -97,7 +97,7 @@ impl<H> Cluster<H> {
             bare,
             lookups: self.lookups.len(),
             claims: self.pending_claims.len(),
-            releases: self.releases.len(),
+            releases: self.releases_due(),
         }
     }
 

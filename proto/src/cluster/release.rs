@@ -4,12 +4,13 @@
 //! everybody it names is gone it would be claimed, and an ended call would rise. So a release is
 //! said in every session until a later stamp of ours comes back: lanes keep their order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::effect::Effect;
 use super::engine::{Cluster, Wake};
 use super::liveness::Peer;
 use super::sabotage::Break;
+use super::view::{MemberInfo, MemberState};
 use crate::base::ids::{Ballot, CallId, MemberId, Version};
 use crate::base::limits::T1_X64;
 use crate::base::time::Instant;
@@ -32,16 +33,6 @@ struct Due {
 pub(super) struct Releases(BTreeMap<Peer, BTreeMap<CallId, Due>>);
 
 impl Releases {
-    /// Whether somebody has yet to hear one.
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// How many members have yet to hear one.
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
     /// A member is gone, and its copies with it, unless it lives on under a new name.
     pub(super) fn forget(&mut self, member: MemberId, later: Option<MemberId>) {
         let of_member = |peer: &Peer| peer.member == member;
@@ -80,9 +71,11 @@ impl<H> Cluster<H> {
         (ballot, version): (Ballot, Version),
         now: Instant,
     ) {
-        let Some(member) = self.life_of(member).filter(|member| *member != self.me) else {
+        // Who is declared down may go on under a new name, with its copy: it is told then.
+        let member = self.life_of(member).unwrap_or(member);
+        if member == self.me || !self.may_come_back(member) {
             return;
-        };
+        }
         let peer = self.peer(member, key);
         let due = Due {
             ballot,
@@ -103,6 +96,42 @@ impl<H> Cluster<H> {
         (known.state.is_live() && known.id != member).then_some(known.id)
     }
 
+    /// Whether a member is there, or was given up and may be there nevertheless.
+    fn may_come_back(&self, member: MemberId) -> bool {
+        let known = self.view.node(member.node);
+        let down = |known: &MemberInfo| known.id == member && known.state == MemberState::Down;
+        !self.view.is_gone(member) || known.is_some_and(down)
+    }
+
+    /// The view has changed: what is due to members that are gone is due to their later lives.
+    pub(super) fn releases_in_view(&mut self, now: Instant) {
+        let members = self.releases.0.keys().map(|peer| peer.member);
+        let unknown = |member: &MemberId| self.view.node(member.node).is_none();
+        let lost = |member: &MemberId| self.view.is_gone(*member) || unknown(member);
+        let members: BTreeSet<MemberId> = members.filter(lost).collect();
+        for member in members {
+            let unknown = self.view.node(member.node).is_none();
+            let later = self.life_of(member).filter(|later| *later != member);
+            if later.is_none() && !unknown && self.may_come_back(member) {
+                continue;
+            }
+            self.releases.forget(member, later);
+            let of_later = |peer: &&Peer| Some(peer.member) == later;
+            let peers: Vec<Peer> = self.releases.0.keys().filter(of_later).copied().collect();
+            for peer in peers {
+                self.say_releases(peer, now);
+            }
+        }
+    }
+
+    /// How many members have yet to hear a release, and can.
+    pub(super) fn releases_due(&self) -> usize {
+        let members = self.releases.0.keys();
+        members
+            .filter(|peer| !self.view.is_gone(peer.member))
+            .count()
+    }
+
     /// What we owned goes on above us, by somebody who had not heard of all that we listed: they
     /// hold copies that nobody else knows of.
     pub(super) fn release_followers(&mut self, former: &Record, now: Instant) {
@@ -116,8 +145,11 @@ impl<H> Cluster<H> {
 
     /// Says what has not been said in the present session.
     pub(super) fn say_releases(&mut self, peer: Peer, now: Instant) {
-        let lane = self.lanes.entry(peer).or_default();
-        let (Some(session), Some(due)) = (lane.session(), self.releases.0.get_mut(&peer)) else {
+        let (Some(lane), Some(due)) = (self.lanes.get_mut(&peer), self.releases.0.get_mut(&peer))
+        else {
+            return;
+        };
+        let Some(session) = lane.session() else {
             return;
         };
         for (key, due) in due {

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use callring_proto::sip::{Message, Method};
 
-/// Tags by the transaction's branch.
-pub(in crate::sim) type Tags = BTreeMap<String, String>;
+/// Tags by the transaction's branch, and whether all that sent them know of birth notices.
+pub(in crate::sim) type Tags = BTreeMap<String, (String, bool)>;
 
-pub(in crate::sim) fn one_tag(message: &Message, tags: &mut Tags) -> Option<String> {
+/// `notices`: whether its sender speaks a wire with birth notices. In version 1 there is
+/// no word for them: who gets the same INVITE again gives birth again (SIP.md S3.1).
+pub(in crate::sim) fn one_tag(message: &Message, notices: bool, tags: &mut Tags) -> Option<String> {
     let invite = !message.is_request() && *message.method() == Method::Invite;
     if !invite || message.status() == Some(100) {
         return None;
@@ -20,8 +22,9 @@ pub(in crate::sim) fn one_tag(message: &Message, tags: &mut Tags) -> Option<Stri
         return None;
     }
     let (branch, tag) = (message.branch()?, message.to_tag()?);
-    let first = tags
+    let (first, knew) = tags
         .entry(branch.to_owned())
-        .or_insert_with(|| tag.to_owned());
-    (first != tag).then(|| format!("{branch} got To tags {first} and {tag}"))
+        .or_insert_with(|| (tag.to_owned(), notices));
+    *knew &= notices;
+    (first != tag && *knew).then(|| format!("{branch} got To tags {first} and {tag}"))
 }
