@@ -49,11 +49,30 @@ struct Own {
     asked: Option<(MemberId, Instant)>,
     /// Our own word decides and was given: whoever is asked is a witness.
     first_here: bool,
+    /// Rivals that were told to give way to this one.
+    refused: SmallVec<[CallId; 1]>,
     not_before: Instant,
     /// It looked like a merged request once.
     merged: bool,
     /// Holders whose say did not count, and what they have instead.
     disputes: SmallVec<[(MemberId, CallId); 1]>,
+}
+
+impl Own {
+    /// What follows from the word of `from`, who was asked. Where our own word decides it is a
+    /// witness, and our memory begins with our life: it may know what is older. Only to a rival
+    /// that was told to give way at our word do we not give way.
+    fn heed(&mut self, from: MemberId, word: Judgement) -> Judgement {
+        match word {
+            _ if !self.first_here => word,
+            Judgement::Taken { key, .. } if self.refused.contains(&key) => {
+                self.disputes.push((from, key));
+                Judgement::First
+            }
+            Judgement::Taken { .. } | Judgement::Ended => word,
+            Judgement::First | Judgement::Merged => Judgement::First,
+        }
+    }
 }
 
 /// All that one shard knows of births.
@@ -132,6 +151,7 @@ impl<H> Cluster<H> {
             asked: None,
             first_here: false,
             not_before: now,
+            refused: SmallVec::new(),
             merged: false,
             disputes: SmallVec::new(),
         };
@@ -264,14 +284,7 @@ impl<H> Cluster<H> {
             };
             match judgement {
                 _ if !own.decided && own.asked.is_some_and(|(whom, _)| whom == from) => {
-                    let word = if own.first_here {
-                        if let Judgement::Taken { key: other, .. } = judgement {
-                            own.disputes.push((from, other));
-                        }
-                        Judgement::First
-                    } else {
-                        judgement
-                    };
+                    let word = own.heed(from, judgement);
                     self.conclude(key, word, now);
                 }
                 Judgement::Taken { key: other, .. } if own.decided => {
@@ -338,33 +351,16 @@ impl<H> Cluster<H> {
 
     // ---- the holder -----------------------------------------------------------------------
 
-    /// Whose a transaction is, by the notices that lie here.
-    #[must_use]
-    pub fn birth_of(&self, transaction: u128) -> Option<(CallId, MemberId)> {
-        let register = self.births.register.owner_of(transaction);
-        register.or_else(|| self.births.kept.call(transaction))
-    }
-
-    /// Notices that lie here.
-    #[must_use]
-    pub fn births_held(&self) -> u64 {
-        self.births.register.len() as u64
-    }
-
-    /// Whether the same request by another way is being served here (RFC 3261 8.2.2.2).
-    #[must_use]
-    pub fn is_merged_here(&self, birth: &Birth) -> bool {
-        let rival = self.births.register.rival(birth);
-        self.policy.merged == MergedPolicy::Reject
-            && rival.is_some_and(|rival| {
-                rival.owner.member == self.me && rival.outcome != Some(Outcome::Refused)
-            })
-    }
-
     pub(super) fn on_births(&mut self, from: Peer, births: crate::wire::Births, now: Instant) {
         for birth in births.notices {
             let key = birth.key;
             let judgement = self.judge(from.member, birth, now);
+            if let (true, Judgement::Taken { key: ours, .. }) = (births.asks, &judgement)
+                && let Some(own) = self.births.own.get_mut(ours)
+                && !own.refused.contains(&key)
+            {
+                own.refused.push(key);
+            }
             if births.asks || judgement != Judgement::First {
                 let verdicts = self.births.verdicts.entry(from).or_default();
                 verdicts.push(Verdict { key, judgement });

@@ -1,5 +1,6 @@
 //! The register of birth notices that lie at this member: which call an INVITE transaction belongs
-//! to before any tag is known (SIP.md S3.1). State only; `births` and `ends` decide.
+//! to before any tag is known (SIP.md S3.1), and what others may ask of it. State only; `births`
+//! and `ends` decide.
 //!
 //! It knows hashes and opaque bytes, and every step costs the same however many notices there are:
 //! whoever repeats one Call-ID starves nobody.
@@ -8,7 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+use super::engine::Cluster;
 use super::liveness::Peer;
+use super::policy::MergedPolicy;
 use crate::base::ids::{CallId, MemberId};
 use crate::base::limits::BIRTHS_MAX;
 use crate::base::map::{KeyedState, Map};
@@ -170,6 +173,31 @@ impl Register {
     pub(super) fn owner_of(&self, transaction: u128) -> Option<(CallId, MemberId)> {
         let notice = self.notices.get(&transaction)?;
         Some((notice.key, notice.owner.member))
+    }
+}
+
+impl<H> Cluster<H> {
+    /// Whose a transaction is, by the notices that lie here.
+    #[must_use]
+    pub fn birth_of(&self, transaction: u128) -> Option<(CallId, MemberId)> {
+        let register = self.births.register.owner_of(transaction);
+        register.or_else(|| self.births.kept.call(transaction))
+    }
+
+    /// Notices that lie here.
+    #[must_use]
+    pub fn births_held(&self) -> u64 {
+        self.births.register.len() as u64
+    }
+
+    /// Whether the same request by another way is being served here (RFC 3261 8.2.2.2).
+    #[must_use]
+    pub fn is_merged_here(&self, birth: &Birth) -> bool {
+        let rival = self.births.register.rival(birth);
+        self.policy.merged == MergedPolicy::Reject
+            && rival.is_some_and(|rival| {
+                rival.owner.member == self.me && rival.outcome != Some(Outcome::Refused)
+            })
     }
 }
 

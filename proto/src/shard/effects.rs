@@ -190,7 +190,7 @@ impl Shard {
         self.put_call(key, call);
         self.readdress(key);
         self.plan_refresh(key, unsettled, now);
-        self.repeat_bye(key, now);
+        self.repeat_bye(key);
         for request in unanswered {
             // Its answer would go to the dead owner's address, so it is asked anew.
             if let Some(egress) = self.egress(key)
@@ -216,12 +216,12 @@ impl Shard {
         self.settle(key, false, now);
     }
 
-    fn repeat_bye(&mut self, key: CallId, now: Instant) {
+    fn repeat_bye(&mut self, key: CallId) {
         let flow = self.calls.get(&key).map(|call| &call.sip.dialog().flow);
         if let Some(way) = flow.and_then(|flow| self.way_out(flow))
             && let Some(call) = self.calls.get_mut(&key)
         {
-            call.sip.repeat_bye(&way, now);
+            call.sip.repeat_bye(&way);
         }
     }
 

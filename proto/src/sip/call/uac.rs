@@ -2,18 +2,15 @@
 
 use bytes::Bytes;
 
-use super::client::{Client, ClientTx, Purpose};
+use super::client::{ClientTx, Purpose};
 use super::{ALLOW, CallError, SUPPORTED_VALUE, SipCall};
 use crate::base::flow::Flow;
-use crate::base::time::Instant;
 use crate::sip::dialog::offer::Open;
 use crate::sip::dialog::{Stage, is_sdp, is_target_refresh, next_hop};
 use crate::sip::effect::{Cause, Class, Effect, Event, Outgoing, OwnRequestId, RequestId, What};
 use crate::sip::header::HeaderName;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
-use crate::sip::transaction::Action;
-use crate::sip::transaction::client_other::ClientOther;
 use crate::sip::transaction::key::ClientKey;
 use crate::sip::write::RequestBuilder;
 
@@ -255,29 +252,32 @@ impl SipCall {
     /// `way`: to a peer that has had it, it is a repetition and no second BYE (RFC 3261 17.2.3),
     /// answered to where it came from (18.2.1). An answer that still goes to the dead owner is no
     /// loss, the call is over.
-    pub fn repeat_bye(&mut self, way: &Flow, now: Instant) {
+    ///
+    /// One that may never have left goes to the policy table like any output.
+    pub fn repeat_bye(&mut self, way: &Flow) {
         let hop = next_hop(&self.dialog);
         let remote = hop.address.unwrap_or(self.dialog.flow.remote);
         let flow = Flow {
             remote,
             ..way.clone()
         };
-        let mut actions = Vec::new();
         for client in &mut self.clients {
             if client.method != Method::Bye || !client.is_open() {
                 continue;
             }
             client.flow = flow.clone();
-            let request = client.request.clone();
-            if client.machine.is_some() {
-                actions.push(Action::Send(request));
-                continue;
-            }
-            let reliable = flow.transport.is_reliable();
-            let machine = ClientOther::new(reliable, request, now, &mut actions);
-            client.machine = Some(Client::Other(machine));
+            let (what, bytes) = (What::Request(client.id), client.request.clone());
+            self.effects.push(match client.machine {
+                Some(_) => Effect::Send {
+                    flow: flow.clone(),
+                    bytes,
+                },
+                None => Effect::Ready(Outgoing {
+                    class: Class::Request,
+                    what,
+                }),
+            });
         }
-        self.act(&flow, actions);
     }
 
     /// Whether an owner before this one has sent an INVITE that nobody has answered finally. From
