@@ -23,7 +23,7 @@ pub(super) fn judge(book: &Book<'_>, story: &Story, out: &mut Vec<Violation>) {
         }
         told.push(bytes);
         if seen.message.is_request() {
-            sent_by(story, node, seen, out);
+            sent_by(book, (story, node), seen, out);
         }
     }
 }
@@ -70,11 +70,18 @@ fn needs_contact(message: &Message) -> bool {
             .is_none_or(|status| (200..300).contains(&status))
 }
 
-fn sent_by(story: &Story, node: &Listener, seen: &Seen, out: &mut Vec<Violation>) {
-    let right = seen
-        .message
-        .top_via()
-        .is_ok_and(|via| names(node, via.host, via.port));
+fn sent_by(
+    book: &Book<'_>,
+    (story, node): (&Story, &Listener),
+    seen: &Seen,
+    out: &mut Vec<Violation>,
+) {
+    // S4: an heir repeats a dead owner's BYE as it was; whether that one ever left it can't know.
+    let bye = *seen.message.method() == Method::Bye;
+    let right = seen.message.top_via().is_ok_and(|via| {
+        let mut dead = book.dead(seen.at).filter(|_| bye);
+        names(node, via.host, via.port) || dead.any(|dead| names(dead, via.host, via.port))
+    });
     if !right {
         let text = format!(
             "{} came from {} ({}) and has another sent-by",

@@ -138,6 +138,13 @@ impl<'a> Book<'a> {
         down.is_some_and(|down| self.epoch + at >= down)
     }
 
+    /// The nodes that were dead at `at`.
+    pub(super) fn dead(&self, at: Duration) -> impl Iterator<Item = &'a Listener> {
+        let now = self.epoch + at;
+        let nodes = self.nodes.iter();
+        nodes.filter(move |node| node.down.is_some_and(|down| now >= down))
+    }
+
     /// A call's messages, one a line, for people.
     pub(super) fn tell(&self, story: &Story) -> String {
         let line = |seen: &Seen| {
