@@ -86,11 +86,7 @@ impl Shard {
         if !self.calls.get(&key).is_some_and(owes) {
             return false;
         }
-        // PROTOCOL.md rule 23.
-        if !self.lease_allows(key) {
-            if let Some(call) = self.calls.get_mut(&key) {
-                call.sip.delay_refresh(now + LEASE_WAIT);
-            }
+        if !self.leased_or(key, |sip| sip.delay_refresh(now + LEASE_WAIT)) {
             return false;
         }
         let Some(egress) = self.invite_egress(key) else {

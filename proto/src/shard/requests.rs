@@ -7,7 +7,7 @@ use super::Shard;
 use crate::app::Command;
 use crate::base::ids::CallId;
 use crate::base::time::{Duration, Instant};
-use crate::sip::call::{CallError, Egress};
+use crate::sip::call::{CallError, Egress, SipCall};
 use crate::sip::dialog::is_sdp;
 use crate::sip::locator::{Locator, owner_hint};
 use crate::sip::method::Method;
@@ -93,16 +93,22 @@ impl Shard {
             || self.send_refresh(key, now)
     }
 
+    /// PROTOCOL.md rule 23: whether the number of the next request is safe; what is due is put off
+    /// by `delay` if not.
+    pub(super) fn leased_or(&mut self, key: CallId, delay: impl FnOnce(&mut SipCall)) -> bool {
+        let allowed = self.lease_allows(key);
+        if !allowed && let Some(call) = self.calls.get_mut(&key) {
+            delay(&mut call.sip);
+        }
+        allowed
+    }
+
     fn send_prack(&mut self, key: CallId, now: Instant) -> bool {
         let calls = self.calls.get(&key);
         if !calls.is_some_and(|call| call.sip.owes_prack(now)) {
             return false;
         }
-        // PROTOCOL.md rule 23.
-        if !self.lease_allows(key) {
-            if let Some(call) = self.calls.get_mut(&key) {
-                call.sip.delay_prack(now + LEASE_WAIT);
-            }
+        if !self.leased_or(key, |sip| sip.delay_prack(now + LEASE_WAIT)) {
             return false;
         }
         let Some(egress) = self.egress(key) else {
@@ -123,11 +129,7 @@ impl Shard {
         if !calls.is_some_and(|call| call.sip.owes_notify(now)) {
             return false;
         }
-        // PROTOCOL.md rule 23.
-        if !self.lease_allows(key) {
-            if let Some(call) = self.calls.get_mut(&key) {
-                call.sip.delay_notify(now + LEASE_WAIT);
-            }
+        if !self.leased_or(key, |sip| sip.delay_notify(now + LEASE_WAIT)) {
             return false;
         }
         let Some(egress) = self.egress(key) else {
