@@ -147,6 +147,7 @@ impl Running {
                 view: Arc::clone(&alone),
                 seed: seed()?,
                 wire_max: wire_max(&config),
+                joined_by: company.then(|| clock.now() + COMPANY_TIMEOUT),
             };
             let (build, failed) = (build.clone(), failed.clone());
             let ended = move |reason: Option<String>| {

@@ -19,7 +19,7 @@ pub(super) fn judge(book: &Book<'_>, story: &Story, out: &mut Vec<Violation>) {
         let bytes = seen.message.bytes().as_ref();
         let asked_before = !seen.message.is_request() && !was_asked(story, &seen.message);
         if !told.contains(&bytes) && !asked_before {
-            contact(story, node, seen, out);
+            contact(book, (story, node), seen, out);
         }
         told.push(bytes);
         if seen.message.is_request() {
@@ -38,7 +38,12 @@ fn was_asked(story: &Story, response: &Message) -> bool {
     })
 }
 
-fn contact(story: &Story, node: &Listener, seen: &Seen, out: &mut Vec<Violation>) {
+fn contact(
+    book: &Book<'_>,
+    (story, node): (&Story, &Listener),
+    seen: &Seen,
+    out: &mut Vec<Violation>,
+) {
     let given = seen.message.contact();
     let Some(given) = given else {
         if needs_contact(&seen.message) {
@@ -51,6 +56,12 @@ fn contact(story: &Story, node: &Listener, seen: &Seen, out: &mut Vec<Violation>
     if is_redirect || names(node, given.uri.host, given.uri.port) {
         return;
     }
+    let mut living = book.living(seen.at);
+    if lost_its_way(book, story, seen)
+        && living.any(|node| names(node, given.uri.host, given.uri.port))
+    {
+        return;
+    }
     let text = format!(
         "{} came from {} ({}) and names {}",
         seen.name(),
@@ -59,6 +70,19 @@ fn contact(story: &Story, node: &Listener, seen: &Seen, out: &mut Vec<Violation>
         given.uri.as_str()
     );
     out.push(story.broken(Rule::Contact, seen, text));
+}
+
+/// Whether this answers a request that was sent by way of a node that has died since, too: the
+/// answer was made for its owner's own listener, and leaves as it was made by wherever the
+/// repetition came in.
+fn lost_its_way(book: &Book<'_>, story: &Story, seen: &Seen) -> bool {
+    let mut sent = story.seen.iter().filter(|one| one.direction != Received);
+    !seen.message.is_request()
+        && sent.any(|one| {
+            one.message.is_request()
+                && one.transaction() == seen.transaction()
+                && book.was_down(one.remote, seen.at)
+        })
 }
 
 /// RFC 3261 8.1.1.8 and 12.1.1; RFC 3311 5.1 and 5.2.

@@ -145,6 +145,13 @@ impl<'a> Book<'a> {
         nodes.filter(move |node| node.down.is_some_and(|down| now >= down))
     }
 
+    /// The nodes that were not dead at `at`.
+    pub(super) fn living(&self, at: Duration) -> impl Iterator<Item = &'a Listener> {
+        let now = self.epoch + at;
+        let nodes = self.nodes.iter();
+        nodes.filter(move |node| node.down.is_none_or(|down| now < down))
+    }
+
     /// A call's messages, one a line, for people.
     pub(super) fn tell(&self, story: &Story) -> String {
         let line = |seen: &Seen| {

@@ -10,6 +10,7 @@ use super::*;
 const PHONE: &str = "127.0.0.1:40000";
 const N1: &str = "127.0.0.1:5061";
 const N2: &str = "127.0.0.1:5062";
+const N3: &str = "127.0.0.1:5063";
 
 /// One datagram of a made-up run.
 #[derive(Clone)]
@@ -114,7 +115,11 @@ fn judged(lines: &[Line], n1_down_at_ms: Option<u64>) -> Verdict {
         advertised: address.into(),
         down: down.map(|ms| capture.epoch + Duration::from_millis(ms)),
     };
-    let nodes = [node("n1", N1, n1_down_at_ms), node("n2", N2, None)];
+    let nodes = [
+        node("n1", N1, n1_down_at_ms),
+        node("n2", N2, None),
+        node("n3", N3, None),
+    ];
     let packet = |(n, line): (usize, &Line)| Packet {
         at: Duration::from_millis(n as u64),
         direction: line.direction,
@@ -280,6 +285,26 @@ fn a_contact_of_another_node_or_none_is_found() {
     check(Rule::Contact, |lines| {
         edit(&mut lines[9], &format!("x@{N2}"), &format!("x@{N1}"));
     });
+}
+
+#[test]
+fn an_answer_whose_way_died_may_name_whoever_lives() {
+    let mut lines = good();
+    // Sent to a node that dies, repeated to another, answered with the owner's own listener.
+    lines[1].remote = N2;
+    for line in [2, 3, 4, 5] {
+        lines[line].remote = N2;
+    }
+    for line in &mut lines[2..6] {
+        edit(line, &format!("x@{N1}"), &format!("x@{N3}"));
+    }
+    check_lines(Rule::Contact, &lines);
+    judged(&lines, Some(2)).expect_clean();
+    for line in &mut lines[2..6] {
+        edit(line, &format!("x@{N3}"), &format!("x@{N1}"));
+    }
+    let found = judged(&lines, Some(2)).violations;
+    assert!(found.iter().any(|found| found.rule == Rule::Contact));
 }
 
 #[test]

@@ -24,7 +24,8 @@ impl World {
         self.nodes[node].lives += 1;
         let number = self.nodes[node].lives;
         self.exercise.restarts += u64::from(number > 1);
-        let world = (&mut self.rng, self.now);
+        let company = self.lives().next().is_some();
+        let world = (&mut self.rng, self.now, company);
         let mut life = Life::begin(node, number, &self.plan, &self.sealer, self.sabotage, world);
         let me = life.me;
         let others = (0..self.plan.nodes).filter(|other| *other != node);

@@ -24,6 +24,9 @@ use rand::RngExt as _;
 use super::clock::{Clock, EVEN};
 use super::plan::Plan;
 
+/// How long a node that a seed answers waits for the members (`COMPANY_TIMEOUT` of the runtime).
+const COMPANY: Duration = Duration::from_secs(2);
+
 /// Something for a node.
 #[derive(Clone, Debug)]
 pub(super) enum Inbound {
@@ -111,7 +114,7 @@ pub(super) fn sealer() -> Arc<Sealer> {
 }
 
 fn shards(
-    (index, me): (usize, MemberId),
+    (index, me, joined_by): (usize, MemberId, Option<Instant>),
     plan: &Plan,
     sealer: &Arc<Sealer>,
     sabotage: Sabotage,
@@ -143,6 +146,7 @@ fn shards(
             view: Arc::new(View::new(0, me, Vec::new())),
             seed: rng.random(),
             wire_max: wire_max(index, plan),
+            joined_by,
         });
         one.sabotage(sabotage);
         one
@@ -158,12 +162,13 @@ impl Life {
         plan: &Plan,
         sealer: &Arc<Sealer>,
         sabotage: Sabotage,
-        (rng, began): (&mut Rng, Instant),
+        (rng, began, company): (&mut Rng, Instant, bool),
     ) -> Self {
         let first = Instant::START + Duration::from_nanos(rng.random_range(0..1 << 52));
         let skew = rng.random_range(0..=plan.skew_ppm * 2);
         let clock = Clock::new(began, first, EVEN - plan.skew_ppm + skew);
         let now = clock.local(began);
+        let joined_by = company.then(|| now + COMPANY);
         let boot = rng.random();
         // Rule 1: who starts a node draws the incarnation, and here that is the simulator.
         let again = sabotage.breaks(Break::SameIncarnation);
@@ -183,7 +188,7 @@ impl Life {
             from_seed(rng.random()),
             now,
         );
-        let shards = shards((index, me), plan, sealer, sabotage, rng);
+        let shards = shards((index, me, joined_by), plan, sealer, sabotage, rng);
         let mut life = Self {
             me,
             clock,

@@ -34,6 +34,9 @@ impl Shard {
             }
         };
         self.counts.sip_in.count(label(&bytes));
+        if self.is_joining(now) {
+            return self.counts.rejected.count("joining");
+        }
         if !message.is_request() {
             self.on_response(flow, bytes, message, now);
         } else if let Some(tag) = message.to_tag() {

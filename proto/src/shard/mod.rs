@@ -19,6 +19,7 @@ mod births;
 mod counts;
 mod effects;
 mod front;
+mod joining;
 mod live;
 pub mod policy;
 mod probe;
@@ -47,6 +48,7 @@ use crate::sip::effect::Outgoing;
 use crate::sip::locator::Sealer;
 use crate::sip::transaction::key::TransactionKey;
 use counts::Counts;
+use joining::Joining;
 use live::LiveCall;
 pub use probe::{Probe, Residue};
 use setups::Setups;
@@ -95,6 +97,9 @@ pub struct ShardConfig {
     pub seed: Seed,
     /// Highest wire version to speak; [`crate::wire::VERSION`] unless held back.
     pub wire_max: u8,
+    /// Other members are known to be there: until links with them are up, or until then, SIP is
+    /// left to be repeated.
+    pub joined_by: Option<Instant>,
 }
 
 /// A signal that somebody here waits for the outcome of.
@@ -129,6 +134,7 @@ pub struct Shard {
     /// When the next refresh of a phone's target may go.
     next_refresh: Instant,
     outputs: VecDeque<Output>,
+    joining: Joining,
     wire_max: u8,
     /// The wire version to speak with each linked member.
     wires: BTreeMap<MemberId, u8>,
@@ -179,6 +185,7 @@ impl Shard {
             asks: BTreeMap::new(),
             next_refresh: Instant::START,
             outputs: VecDeque::new(),
+            joining: Joining::until(config.joined_by),
             wire_max: config.wire_max,
             wires: BTreeMap::new(),
             rng,

@@ -5,6 +5,7 @@ mod deaths;
 mod edge;
 mod flood;
 mod golden;
+mod joining;
 mod no_allocation;
 mod prack;
 mod properties;

@@ -93,6 +93,7 @@ fn shard(name: &str) -> Shard {
         view: view(me, MemberState::Alive),
         seed: [9; 32],
         wire_max: VERSION,
+        joined_by: None,
     })
 }
 

@@ -100,6 +100,7 @@ impl Desk {
             view: Arc::new(View::new(1, me, vec![info])),
             seed: [9; 32],
             wire_max: callring_proto::wire::VERSION,
+            joined_by: None,
         });
         let flow = Flow {
             transport: Transport::Udp,

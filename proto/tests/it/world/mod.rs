@@ -78,7 +78,7 @@ pub(crate) fn sealer() -> Arc<Sealer> {
     Arc::new(Sealer::new(keys).unwrap())
 }
 
-fn member(index: usize) -> MemberId {
+pub(crate) fn member(index: usize) -> MemberId {
     MemberId {
         node: NodeId::of(&format!("n{index}")),
         incarnation: Incarnation { number: 1, boot: 1 },
@@ -363,8 +363,18 @@ fn pairs(count: usize) -> impl Iterator<Item = (usize, usize)> {
 }
 
 fn shard(index: usize, scope: Scope, infos: &[MemberInfo], replication: &Replication) -> Shard {
-    let advertise = infos[index].meta.sip[0].trim_start_matches("udp://");
-    Shard::new(ShardConfig {
+    Shard::new(config(index, scope, infos, replication))
+}
+
+/// What node `index` is told at birth.
+pub(crate) fn config(
+    index: usize,
+    scope: Scope,
+    infos: &[MemberInfo],
+    replication: &Replication,
+) -> ShardConfig {
+    let advertise = address(index);
+    ShardConfig {
         shard: 0,
         shards: 1,
         listeners: vec![Listener {
@@ -378,7 +388,8 @@ fn shard(index: usize, scope: Scope, infos: &[MemberInfo], replication: &Replica
         view: Arc::new(View::new(1, member(index), infos.to_vec())),
         seed: [u8::try_from(index).unwrap() + 1; 32],
         wire_max: wire::VERSION,
-    })
+        joined_by: None,
+    }
 }
 
 /// A request of one call: `call` names Call-ID and tag, `branch` its transaction.
