@@ -9,7 +9,7 @@ use callring_proto::io::{Answer, Ask, Input, Output, Summary};
 
 use super::books::{Books, Page};
 use super::invariants::{Invariant, copies, counters, residue};
-use super::node::Life;
+use super::node::{Life, name};
 use super::plan::Budget;
 use super::world::{Event, World};
 
@@ -105,6 +105,9 @@ impl World {
             let Some(life) = &one.life else { continue };
             for (index, shard) in life.shards.iter().enumerate() {
                 if let Some(what) = residue::nothing(node, index, &shard.residue()) {
+                    for (key, holding) in shard.holdings() {
+                        self.note(|| format!("{} keeps {key:?}: {holding:?}", name(node)));
+                    }
                     self.judge.blame(self.now, Invariant::NothingLeft, what);
                 }
             }
@@ -117,13 +120,14 @@ impl World {
         self.next_ask += 1;
         let ask = self.next_ask;
         self.asks.insert(ask, (index, key));
-        // A node that stands still may believe in an ownership that is over.
+        // A node that stands still may believe in an ownership that is over; where the newest owner
+        // has just died only copies know better.
         let nodes = self.nodes.iter().enumerate();
-        let owners = nodes.filter_map(|(node, one)| {
+        let holders = nodes.filter_map(|(node, one)| {
             let holding = one.life.as_ref()?.shards.get(shard)?.holding(key)?;
-            holding.owned.then_some((holding.ballot, node))
+            Some((holding.ballot, holding.owned, node))
         });
-        let Some((_, node)) = owners.max() else {
+        let Some((_, true, node)) = holders.max() else {
             return;
         };
         let now = self.now;

@@ -139,7 +139,8 @@ impl Judge {
         replayed
     }
 
-    /// Whether this output may be one of those that its shard has just counted as told alone.
+    /// Whether this output may be one of those that its shard has just counted as told alone. What
+    /// it knew from a copy isn't counted: that may be told again with nobody else left.
     fn is_alone(&mut self, who: (MemberId, usize), speaker: Option<&Probe>, at: Instant) -> bool {
         let Some(probe) = speaker.filter(|probe| probe.holding.owned) else {
             return false;
@@ -149,7 +150,7 @@ impl Judge {
             self.told_alone += probe.degraded_total - *counted;
             (*counted, *rose) = (probe.degraded_total, at);
         }
-        *rose == at
+        *rose == at || probe.holding.alone
     }
 
     pub(super) fn on_promise(

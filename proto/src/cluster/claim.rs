@@ -5,7 +5,6 @@
 
 use smallvec::SmallVec;
 
-use super::effect::Effect;
 use super::engine::{Cluster, Wake};
 use super::entry::{Brought, Claiming, Copy, Owned, Queue, Role, Stage};
 use super::gate::Gate;
@@ -397,6 +396,8 @@ impl<H> Cluster<H> {
                     // Rule 12: again, above it. Nobody else comes for what only we believe in.
                     self.wake_at(now + CLAIM_AGAIN, Wake::Key(key));
                 }
+                // No round of adoption saw it while it was claimed.
+                self.note_orphan(owner, now);
             }
         }
         let queue = claiming.queue.take();
@@ -486,15 +487,5 @@ impl<H> Cluster<H> {
     /// How long whoever fenced us off may take until its record shows.
     pub(super) fn orphan_after(&self) -> Duration {
         self.policy.silence * 2
-    }
-}
-
-impl<H> Cluster<H> {
-    /// Hands something on to the shard: used where a call is found to be owned here and running.
-    pub(super) fn deliver(&mut self, key: CallId, brought: Brought) {
-        self.effect(Effect::Deliver {
-            key,
-            message: brought.message,
-        });
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing here makes anybody an owner; at most it tells the heir (rule 9) or, if we are the heir,
 //! begins a claim. Who is asked when nobody here knows is `ask`'s business.
 
+use super::effect::Effect;
 use super::engine::{Cluster, Wake};
 use super::entry::{Brought, Queue, Role, Stage};
 use super::lookup::{Lookup, Relayed, Step};
@@ -414,6 +415,14 @@ impl<H> Cluster<H> {
             shard,
         };
         self.send_shard(peer, Frame::SignalAnswer(answer));
+    }
+
+    /// Hands something on to the shard: used where a call is found to be owned here and running.
+    pub(super) fn deliver(&mut self, key: CallId, brought: Brought) {
+        self.effect(Effect::Deliver {
+            key,
+            message: brought.message,
+        });
     }
 }
 

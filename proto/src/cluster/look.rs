@@ -49,6 +49,8 @@ pub struct Holding {
     pub ended: bool,
     /// The record's owner is gone, or silent to this member.
     pub owner_absent: bool,
+    /// Owned, and no other listed member is present.
+    pub alone: bool,
 }
 
 /// How much a shard's cluster room keeps.
@@ -84,7 +86,13 @@ impl<H> Cluster<H> {
             old: record.old.clone(),
             ended: record.has_ended(),
             owner_absent: self.is_absent(record.ballot.owner, key),
+            alone: owned.is_some_and(|owned| self.has_nobody_else(&owned.record)),
         })
+    }
+
+    fn has_nobody_else(&self, record: &Record) -> bool {
+        let mut others = record.listed().filter(|member| *member != self.me);
+        others.all(|member| self.is_absent(member, record.key))
     }
 
     /// How much is kept here.

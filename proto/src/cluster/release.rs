@@ -103,6 +103,11 @@ impl<H> Cluster<H> {
         !self.view.is_gone(member) || known.is_some_and(down)
     }
 
+    /// Whether a member that is gone, or a later life of its node, may have the copies it had.
+    pub(super) fn may_hold_on(&self, member: MemberId) -> bool {
+        self.life_of(member).is_some() || self.may_come_back(member)
+    }
+
     /// The view has changed: what is due to members that are gone is due to their later lives.
     pub(super) fn releases_in_view(&mut self, now: Instant) {
         let members = self.releases.0.keys().map(|peer| peer.member);

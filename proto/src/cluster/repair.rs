@@ -130,16 +130,20 @@ impl<H> Cluster<H> {
             return;
         };
         let others = owned.record.listed().chain(owned.stray.iter().copied());
-        let kept: BTreeSet<_> = others
-            .filter(|other| *other != me && !self.view.is_gone(*other))
-            .collect();
+        let others: BTreeSet<_> = others.filter(|other| *other != me).collect();
+        let (gone, kept): (Members, Members) = others
+            .into_iter()
+            .partition(|other| self.view.is_gone(*other));
+        let stray = gone.into_iter().filter(|gone| self.may_hold_on(*gone));
+        let stray = stray.collect();
         let Some(owned) = self.owned_mut(key) else {
             return;
         };
         owned.change = None;
-        owned.stray.clear();
+        // A later life of one that is gone is let go when somebody else has the call.
+        owned.stray = stray;
         owned.record.old.clear();
-        owned.record.members = kept.into_iter().collect();
+        owned.record.members = kept;
         self.bump(key, now);
         self.repair(key, now);
     }
