@@ -52,6 +52,27 @@ fn a_retransmission_elsewhere_finds_its_owner() {
     assert_eq!(world.tags().len(), 1);
 }
 
+/// Every transaction goes to another node, and the answers follow the phone.
+#[test]
+fn b2_180_and_200_leave_through_different_nodes() {
+    let mut world = world(4);
+    world.datagram(0, &invite("c1", "i", RING));
+    assert_eq!(world.pass(500 * MS), "180 INVITE");
+    world.datagram(1, &invite("c1", "i", RING));
+    assert_eq!(world.pass(100 * MS), "180 INVITE");
+    assert_eq!(world.pass(2_600 * MS), "200 INVITE");
+    let last = world.sent.last().unwrap();
+    assert_eq!(last.node, 1, "where the phone asked last");
+    assert_eq!(world.owners(), [0]);
+    assert_eq!(world.tags().len(), 1);
+    let tag = format!("To-tag: {}\n", world.tag());
+    world.datagram(2, &request("ACK", "c1", 1, "a", &tag));
+    assert_eq!(world.pass(10 * SECOND), "", "acknowledged");
+    world.datagram(3, &request("BYE", "c1", 2, "b", &tag));
+    assert_eq!(world.pass(100 * MS), "200 BYE");
+    assert_eq!(world.sent.last().unwrap().node, 3);
+}
+
 #[test]
 fn a_cancel_at_any_node_ends_the_call() {
     for at in 0..4 {
