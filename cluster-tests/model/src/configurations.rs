@@ -47,7 +47,6 @@ pub(crate) fn all() -> Vec<Configuration> {
     all.extend(healing::without_one());
     all.extend(over_budget());
     all.extend(holes());
-    all.extend(healing::holes());
     all.extend(ends::all());
     all.extend(walks());
     all.extend(healing::walks());

@@ -52,7 +52,9 @@ impl Model {
                     self.yield_to_a_copy(state, to);
                 }
             }
-            Body::Standing { ballot, had } => self.on_standing(state, (to, from), ballot, had),
+            Body::Standing { ballot, let_go } => {
+                self.on_standing(state, (to, from), ballot, let_go);
+            }
         }
     }
 

@@ -56,7 +56,7 @@ impl Model {
         let known = node.record.ballot.max(node.promised);
         let body = Body::Standing {
             ballot: if none { Ballot::default() } else { known },
-            had: !node.mark.0.is_none(),
+            let_go: node.mark.0,
         };
         self.send(state, who, to, body);
     }
@@ -67,7 +67,7 @@ impl Model {
         state: &mut State,
         (to, from): (usize, usize),
         ballot: Ballot,
-        had: bool,
+        let_go: Ballot,
     ) {
         let node = &state.nodes[to];
         let active = node.role == Role::Owner && node.released >= 0;
@@ -78,12 +78,13 @@ impl Model {
         let node = &mut state.nodes[to];
         let of_owner = from == node.record.ballot.owner();
         let none = ballot.is_none();
-        let let_go = match self.rules.word {
-            Word::LetGo => of_owner && (had || !none),
+        let counts = match self.rules.word {
+            Word::LetGo => of_owner && (!none || let_go >= node.record.ballot),
+            Word::AnyLetGo => of_owner && (!none || !let_go.is_none()),
             Word::Nothing => of_owner,
             Word::Anybody => true,
         };
-        if let_go && (none || ballot > node.record.ballot) {
+        if counts && (none || ballot > node.record.ballot) {
             node.word = node.record.ballot;
         }
     }
@@ -95,7 +96,8 @@ impl Model {
         let knows = owner == who || owner == now.ballot.owner() || now.members.has(owner);
         if self.rules.standing_fences && !former.is_none() && !knows && state.nodes[owner].up {
             let ballot = now.ballot;
-            self.send(state, who, owner, Body::Standing { ballot, had: false });
+            let let_go = Ballot::default();
+            self.send(state, who, owner, Body::Standing { ballot, let_go });
         }
     }
 

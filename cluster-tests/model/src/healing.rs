@@ -120,6 +120,7 @@ pub(crate) fn kept() -> Vec<Configuration> {
     }
     let (split, renamed) = (meeting(Start::Split), meeting_renamed());
     let handed = by_word(Start::HandedOver);
+    let again = by_word(Start::HandedOverAgain);
     let one_more = Rules {
         faults: 1,
         own_evidence: false,
@@ -131,6 +132,11 @@ pub(crate) fn kept() -> Vec<Configuration> {
         searched("B healing takeover unheard", unheard(), AT_REST.and(all)),
         searched("B healing takeover unheard, one more fault", one_more, all),
         searched("B healing word of before", handed, all),
+        searched(
+            "B healing word of before, after a copy was let go",
+            again,
+            all,
+        ),
         searched("B healing returning anew", anew(), all),
     ]);
     found
@@ -168,6 +174,7 @@ pub(crate) fn without_one() -> Vec<Configuration> {
     let split = meeting(Start::Split);
     let renamed = meeting_renamed();
     let handed = by_word(Start::HandedOver);
+    let again = by_word(Start::HandedOverAgain);
     macro_rules! but {
         ($name:literal, $from:expr, $wanted:expr, $($rule:ident: $value:expr),+) => {
             searched(concat!("C ", $name), Rules { $($rule: $value,)+ ..$from }, $wanted)
@@ -187,6 +194,7 @@ pub(crate) fn without_one() -> Vec<Configuration> {
         but!("+strays always copies=3 ack=one f=1", Rules::healing(), all, strays: Strays::Always),
         but!("+strays always copies=3 ack=all f=2", Rules::healing(), all, strays: Strays::Always,
             ack_all: true, faults: 2),
+        but!("+word of any let go, word of before", again, all, word: Word::AnyLetGo),
         but!("+word of who has nothing, word of before", handed, all, word: Word::Nothing),
         but!("+word of anybody, word of before", handed, all, word: Word::Anybody),
         but!("-release_below returning anew", anew(), all, release_below: false),
@@ -195,11 +203,4 @@ pub(crate) fn without_one() -> Vec<Configuration> {
         but!("+followers go at once copies=3 ack=all f=2", Rules::healing(), all,
             followers: Followers::ByFence, ack_all: true, faults: 2),
     ]
-}
-
-/// What is left open.
-pub(crate) fn holes() -> Vec<Configuration> {
-    let again = by_word(Start::HandedOverAgain);
-    let name = "H word of before, after a copy was let go";
-    vec![searched(name, again, Invariants::ALL)]
 }

@@ -51,7 +51,9 @@ fn body(body: &Body) -> String {
             version,
         } => format!("Release {} v{version}", ballot(*at)),
         Body::Refuse { ballot: of } => format!("Refuse {}", ballot(*of)),
-        Body::Standing { ballot: at, had } => format!("Standing {} had={had}", ballot(*at)),
+        Body::Standing { ballot: at, let_go } => {
+            format!("Standing {} let_go={}", ballot(*at), ballot(*let_go))
+        }
     }
 }
 

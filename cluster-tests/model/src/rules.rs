@@ -5,8 +5,11 @@ use super::start::Start;
 /// Rule 11: whose word that it does not own a call any more counts like silence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Word {
-    /// That of the owner of one's copy, if it names a higher ballot or has let go of its copy.
+    /// That of the owner of one's copy, if it names a higher ballot or has let go of a copy of that
+    /// ballot.
     LetGo,
+    /// The same, of whichever ballot the copy was.
+    AnyLetGo,
     /// That of the owner of one's copy, if it has nothing, whether or not it had.
     Nothing,
     /// Anybody's.

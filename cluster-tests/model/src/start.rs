@@ -137,11 +137,13 @@ impl Model {
     fn handed_over(&self, had: bool) -> State {
         let mut state = self.fresh();
         let first = state.nodes[0].own;
+        let mut let_go = Ballot::default();
         if had {
             state.nodes[3].mark = first.position();
+            let_go = first.ballot;
         }
         let ballot = Ballot::default();
-        self.send(&mut state, 3, 2, Body::Standing { ballot, had });
+        self.send(&mut state, 3, 2, Body::Standing { ballot, let_go });
         let mut record = first;
         record.push(Kind::Change, first.ballot, 0);
         record.ballot = Ballot::new(2, 3);

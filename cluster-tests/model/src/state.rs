@@ -222,11 +222,11 @@ pub(crate) enum Body {
     Refuse {
         ballot: Ballot,
     },
-    /// What the sender is to the call: the highest ballot it knows, or none if it has no copy; then
-    /// whether it had one.
+    /// What the sender is to the call: the highest ballot it knows, or none if it has no copy; and
+    /// the ballot up to which it has let one go, if it has.
     Standing {
         ballot: Ballot,
-        had: bool,
+        let_go: Ballot,
     },
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::engine::{Cluster, SWEEP_EVERY, SWEEP_KEYS, Wake};
 use super::entry::{Owned, Role, Stage};
 use super::sabotage::Break;
-use crate::base::ids::CallId;
+use crate::base::ids::{CallId, MemberId};
 use crate::base::time::Instant;
 use crate::wire::Members;
 
@@ -97,13 +97,14 @@ impl<H> Cluster<H> {
         let latest = owned.record.version;
         let (ballot, members) = (owned.record.ballot, owned.record.members.clone());
         let stray = std::mem::take(&mut owned.stray);
-        let left: Members = std::mem::take(&mut owned.record.old)
-            .into_iter()
-            .chain(stray)
-            .filter(|old| !members.contains(old))
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect();
+        let old = std::mem::take(&mut owned.record.old);
+        // One that is gone may live on under a name that is listed: what it has acknowledged stays.
+        let stays = |old: &MemberId| {
+            let lives = self.life_of(*old).unwrap_or(*old);
+            members.contains(old) || members.contains(&lives)
+        };
+        let left = old.into_iter().chain(stray).filter(|old| !stays(old));
+        let left: BTreeSet<MemberId> = left.collect();
         self.stats.repaired += 1;
         self.bump(key, now);
         for member in left {

@@ -248,13 +248,13 @@ impl<H> Cluster<H> {
     // ---- answering ------------------------------------------------------------------------
 
     pub(super) fn on_locate(&mut self, peer: Peer, key: CallId, now: Instant) {
-        let had = self.had.mark(key).is_some();
+        let let_go = self.had.mark(key).map(|(ballot, _)| ballot);
         let standing = match self
             .entries
             .get(&key)
             .map(|entry| (&entry.role, entry.ballot()))
         {
-            None | Some((Role::None, _)) => Standing::Unknown { had },
+            None | Some((Role::None, _)) => Standing::Unknown { let_go },
             Some((Role::Owned(owned), ballot)) if owned.record.ballot == ballot => {
                 Standing::Owner { ballot }
             }
@@ -432,9 +432,9 @@ impl<H> Cluster<H> {
             Standing::Copy { ballot, .. } if *ballot > held => OwnerSays::Yielded,
             // It was let go there: by a higher ballot, or because it has ended, which the claimant
             // will hear as well (rule 13). At this ballot nobody speaks any more.
-            Standing::Unknown { had: true } => OwnerSays::Yielded,
-            // Whoever never had it said so before it owned it: an answer of before, and late.
-            Standing::Unknown { had: false } | Standing::Copy { .. } => return,
+            Standing::Unknown { let_go } if *let_go >= Some(held) => OwnerSays::Yielded,
+            // It said so before it owned the call: an answer of before, and late.
+            Standing::Unknown { .. } | Standing::Copy { .. } => return,
         };
         for claim in pending.iter_mut() {
             claim.owner = says;

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::frame::Frame;
-use super::v1::{BatchV1, PromiseV1};
+use super::v1::{BatchV1, LocatedV1, PromiseV1};
 use super::{VERSION, VERSION_MIN};
 use crate::base::limits::FRAME_BYTES_MAX;
 
@@ -173,7 +173,7 @@ kinds! {
     6 => Digest since 2;
     7 => Gaps since 2;
     16 => Locate since 1;
-    17 => Located since 1;
+    17 => Located since 1, v1 LocatedV1;
     18 => TakeOver since 1;
     19 => Claim since 1;
     20 => Promise since 1, v1 PromiseV1;

@@ -167,8 +167,8 @@ pub enum Standing {
     },
     /// It has no copy.
     Unknown {
-        /// It had one that was released.
-        had: bool,
+        /// Up to which ballot it has let one go, if it ever had one.
+        let_go: Option<Ballot>,
     },
 }
 

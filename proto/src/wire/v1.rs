@@ -1,14 +1,26 @@
 //! Protocol version 1 as it was: the bodies that version 2 lays out anew, and the way between them.
 //!
 //! Frozen. Version 1 knows an end, not on whose word: read, it counts as a phone's, which no later
-//! step may undo.
+//! step may undo. It knows that a copy was let go, not up to where: read, it counts as up to any.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::frame::{Batch, Promise, PromiseRecord};
+use super::frame::{Batch, Located, Promise, PromiseRecord, Standing};
 use super::record::{Ending, Lease, Members, Record};
-use crate::base::ids::{Ballot, CallId, Version};
+use crate::base::ids::{Ballot, CallId, Incarnation, MemberId, NodeId, Version};
+
+/// Above every ballot.
+const ANY: Ballot = Ballot {
+    epoch: u32::MAX,
+    owner: MemberId {
+        node: NodeId(u64::MAX),
+        incarnation: Incarnation {
+            number: u32::MAX,
+            boot: u32::MAX,
+        },
+    },
+};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct RecordV1 {
@@ -44,6 +56,27 @@ enum PromiseRecordV1 {
     Known(RecordV1),
     Unknown,
     Released { ballot: Ballot, version: Version },
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct LocatedV1 {
+    key: CallId,
+    standing: StandingV1,
+}
+
+#[derive(Serialize, Deserialize)]
+enum StandingV1 {
+    Owner {
+        ballot: Ballot,
+    },
+    Copy {
+        ballot: Ballot,
+        members: Members,
+        owner_silent: bool,
+    },
+    Unknown {
+        had: bool,
+    },
 }
 
 impl From<&Record> for RecordV1 {
@@ -134,6 +167,52 @@ impl From<PromiseV1> for Promise {
                 PromiseRecordV1::Released { ballot, version } => {
                     PromiseRecord::Released { ballot, version }
                 }
+            },
+        }
+    }
+}
+
+impl From<&Located> for LocatedV1 {
+    fn from(located: &Located) -> Self {
+        Self {
+            key: located.key,
+            standing: match &located.standing {
+                Standing::Owner { ballot } => StandingV1::Owner { ballot: *ballot },
+                Standing::Copy {
+                    ballot,
+                    members,
+                    owner_silent,
+                } => StandingV1::Copy {
+                    ballot: *ballot,
+                    members: members.clone(),
+                    owner_silent: *owner_silent,
+                },
+                Standing::Unknown { let_go } => StandingV1::Unknown {
+                    had: let_go.is_some(),
+                },
+            },
+        }
+    }
+}
+
+impl From<LocatedV1> for Located {
+    fn from(located: LocatedV1) -> Self {
+        Self {
+            key: located.key,
+            standing: match located.standing {
+                StandingV1::Owner { ballot } => Standing::Owner { ballot },
+                StandingV1::Copy {
+                    ballot,
+                    members,
+                    owner_silent,
+                } => Standing::Copy {
+                    ballot,
+                    members,
+                    owner_silent,
+                },
+                StandingV1::Unknown { had } => Standing::Unknown {
+                    let_go: had.then_some(ANY),
+                },
             },
         }
     }

@@ -12,19 +12,23 @@ fn promised(world: &mut World, nth: usize) -> u32 {
     entry.map_or(0, |entry| entry.promised.epoch)
 }
 
-/// Rule 11: that the owner has nothing counts only if it once had it. Goal: an answer that an owner
-/// gave before it got its first copy, and that comes late, frees nobody from it. Method: a claim
-/// waits at a replica for the owner's word; the word is put in before the true one is there.
+/// Rule 11: that the owner has nothing counts only if it has let the copy of that ballot go. Goal:
+/// an answer that an owner gave before it got its present copy, and that comes late, frees nobody
+/// from it. Method: a claim waits at a replica for the owner's word; the word is put in before the
+/// true one is there.
 #[test]
 fn rule_11_an_answer_of_before_frees_nobody() {
-    for had in [false, true] {
+    for let_go in [None, Some(0), Some(1)] {
         let (mut world, replicas) = with_call(4, 3, AckPolicy::One);
         let (claimant, holder) = (replicas[0], replicas[1]);
+        let owner = world.nodes[0].member;
+        let had = let_go == Some(1);
+        let let_go = let_go.map(|epoch| Ballot { epoch, owner });
         let ballot = Ballot {
             epoch: 2,
             owner: world.nodes[claimant].member,
         };
-        let standing = Standing::Unknown { had };
+        let standing = Standing::Unknown { let_go };
         let key = KEY;
         for (from, frame) in [
             (claimant, Frame::Claim(Claim { key, ballot })),

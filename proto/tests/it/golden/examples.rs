@@ -156,6 +156,19 @@ fn ownership_frames() -> Vec<(&'static str, Frame)> {
         members: record().members,
         owner_silent: true,
     };
+    let let_go = Standing::Unknown { let_go: Some(low) };
+    // All that version 1 can say of it.
+    let any = Ballot {
+        epoch: u32::MAX,
+        owner: MemberId {
+            node: NodeId(u64::MAX),
+            incarnation: Incarnation {
+                number: u32::MAX,
+                boot: u32::MAX,
+            },
+        },
+    };
+    let let_go_any = Standing::Unknown { let_go: Some(any) };
     let released = PromiseRecord::Released {
         ballot: low,
         version: 300,
@@ -171,7 +184,8 @@ fn ownership_frames() -> Vec<(&'static str, Frame)> {
         ("locate", Frame::Locate(Locate { key })),
         ("located-owner", located(Standing::Owner { ballot: low })),
         ("located-copy", located(copy)),
-        ("located-unknown", located(Standing::Unknown { had: true })),
+        ("located-unknown", located(let_go_any)),
+        ("located-let-go", located(let_go)),
         ("take-over", Frame::TakeOver(take_over)),
         ("claim", Frame::Claim(claim)),
         ("promise-known", promise(PromiseRecord::Known(record()))),
