@@ -1,8 +1,10 @@
 //! The binary as a script meets it: exit codes, one line on stderr, the example that its own check
-//! accepts, certificates from nothing, a node's ready line, how it drains, and its end by SIGTERM.
+//! accepts, certificates from nothing, a node's ready line, how it drains, its end by SIGTERM,
+//! and what a service manager hears.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
@@ -161,7 +163,11 @@ struct Node {
 
 impl Node {
     fn start(args: &[&str]) -> Self {
-        let mut child = callring(args).stdout(Stdio::piped()).spawn().unwrap();
+        Self::of(&mut callring(args))
+    }
+
+    fn of(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {
@@ -350,4 +356,50 @@ fn node_is_ready_and_stops() {
     assert!(Command::new("kill").arg(&pid).status().unwrap().success());
     assert_eq!(node.child.wait().unwrap().code(), Some(0));
     assert!(node.lines.recv().is_err(), "one line only");
+}
+
+/// A service manager hears that the node serves, again and again that it lives, and that it stops;
+/// nothing of that from a node that stands still.
+#[test]
+fn a_service_manager_is_told() {
+    let dir = Dir::new("manager");
+    let manager = UnixDatagram::bind(dir.path("notify")).unwrap();
+    manager
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let word = || {
+        let mut word = [0; 256];
+        let length = manager.recv(&mut word).unwrap();
+        String::from_utf8_lossy(&word[..length]).trim().to_owned()
+    };
+    let mut node = Node::of(
+        callring(&[
+            "node",
+            "--sip",
+            "udp://127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+        ])
+        .env("NOTIFY_SOCKET", dir.path("notify"))
+        .env("WATCHDOG_USEC", "200000"),
+    );
+    assert_eq!(word(), "READY=1");
+    for _ in 0..3 {
+        assert_eq!(word(), "WATCHDOG=1");
+    }
+    let pid = node.child.id().to_string();
+    let signal = |name: &str| Command::new("kill").args([name, &pid]).status().unwrap();
+    signal("-STOP");
+    manager
+        .set_read_timeout(Some(Duration::from_secs(1)))
+        .unwrap();
+    let mut silence = [0; 256];
+    while manager.recv(&mut silence).is_ok() {}
+    signal("-CONT");
+    signal("-TERM");
+    manager
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    while word() != "STOPPING=1" {}
+    assert_eq!(node.child.wait().unwrap().code(), Some(0));
 }

@@ -6,6 +6,7 @@ mod call;
 mod calls;
 mod config;
 mod drain;
+mod manager;
 mod members;
 mod node;
 pub(crate) mod output;

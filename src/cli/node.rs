@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::{Failure, Outcome, config, output};
+use super::{Failure, Outcome, config, manager, output};
 use crate::log;
 
 /// `callring node`
@@ -175,11 +175,18 @@ async fn live(config: Config, identity: Option<Identity>) -> Outcome {
     let (stopping, stopped) = watch::channel(());
     let serving = tokio::spawn(serve(admin, desk, ended(stopped)));
     output::result(&ready_line(&node, admin_address))?;
+    manager::ready(&node);
 
     tokio::select! {
         () = stop.wait() => {}
         () = node.stop_asked() => {}
+        reason = node.failed() => {
+            // What it owned is adopted the sooner, the sooner it is gone.
+            node.shutdown().await;
+            return Err(Failure(reason));
+        }
     }
+    manager::stopping();
     let limit_s = config.stop_timeout.as_secs();
     info!(
         limit_s,
