@@ -83,12 +83,17 @@ impl World {
     }
 
     /// Whether as many members died as the call has copies, and nothing is left of it (PROTOCOL.md
-    /// section 4). It has one where it was told so: nobody was there to copy it to.
+    /// section 4). It has one where it was told so: nobody was there to copy it to. Or whether,
+    /// after a partition, the owner that is left never knew of the answer (same section).
     pub(super) fn is_lost(&self, key: CallId) -> bool {
         let beyond = self.plan.budget != Budget::Within;
         let deaths = usize::try_from(self.exercise.crashes).unwrap_or(usize::MAX);
         let mut nodes = 0..self.nodes.len();
-        let alone = self.judge.told.get(&key).is_some_and(|told| told.alone);
+        let told = self.judge.told.get(&key);
+        if self.plan.budget == Budget::Split && told.is_some_and(|told| told.undone) {
+            return true;
+        }
+        let alone = told.is_some_and(|told| told.alone);
         let copies = if alone { 1 } else { self.plan.copies };
         beyond && deaths >= copies && nodes.all(|node| self.holding(node, key).is_none())
     }

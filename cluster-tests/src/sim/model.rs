@@ -92,6 +92,8 @@ pub(super) struct Told {
     pub(super) said: BTreeSet<u64>,
     /// A 2xx to the INVITE.
     pub(super) confirmed: bool,
+    /// And then a refusal of it, by another owner.
+    pub(super) undone: bool,
     /// The highest number of a phone's request that got a 2xx.
     pub(super) answered: u32,
     /// The end, by 2xx or BYE.
@@ -120,6 +122,9 @@ impl Told {
         self.speakers.entry(ballot.epoch).or_insert(speaker);
         self.alone |= emission.alone;
         self.committed = self.committed.max((ballot, owner.holding.committed));
+        let message = emission.message;
+        let refuses = *message.method() == Method::Invite && message.status() >= Some(300);
+        self.undone |= self.confirmed && refuses && message.cseq_number() == 1;
         match news {
             Some(News::Answered(number)) => {
                 self.confirmed = true;

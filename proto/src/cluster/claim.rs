@@ -86,7 +86,8 @@ impl<H> Cluster<H> {
             return;
         };
         let promised = if of_copy { 0 } else { entry.promised.epoch };
-        let epoch = promised.max(copy.record.ballot.epoch).saturating_add(1);
+        let known = promised.max(copy.record.ballot.epoch);
+        let epoch = known.max(entry.seen).saturating_add(1);
         // Rule 22: who was given up for dead may have missed anything.
         let missed = self.renamed_at.is_some_and(|at| copy.at <= at);
         let wide = missed || entry.promised > copy.record.ballot;
@@ -245,6 +246,9 @@ impl<H> Cluster<H> {
             | Refusal::Promised { ballot } => ballot,
             Refusal::NoCopy => return,
         };
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.seen = entry.seen.max(ballot.epoch);
+        }
         self.abort_claim(key, ballot, now);
         let alive = matches!(refuse.refusal, Refusal::Alive { .. });
         if alive && self.is_absent(ballot.owner, key) {

@@ -189,6 +189,8 @@ pub(super) enum Role<H> {
 pub(super) struct Entry<H> {
     /// No ballot below this is stored, acked or promised (rule 4).
     pub(super) promised: Ballot,
+    /// The highest epoch that a claim of ours was refused for (rule 10).
+    pub(super) seen: u32,
     /// Copies up to here were released and must not come back (rule 18).
     pub(super) released: Option<(Ballot, Version)>,
     pub(super) role: Role<H>,
@@ -202,6 +204,7 @@ impl<H> Entry<H> {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             promised: Ballot::default(),
+            seen: 0,
             released: None,
             role: Role::None,
             handed_to: None,
