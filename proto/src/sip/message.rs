@@ -9,10 +9,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 
-use super::header::{CSeq, HeaderName, NameAddr, Via};
+use super::header::{CSeq, HeaderName, NameAddr, Params, Via};
 use super::method::Method;
 use super::scan::{self, ListValues, Span, SyntaxError};
-use super::uri::Uri;
+use super::uri::{Host, Uri};
 
 /// A SIP message that was received and found whole: its mandatory fields exist and can be read.
 ///
@@ -43,7 +43,55 @@ pub(super) struct Known {
     pub(super) cseq: u32,
     pub(super) from_tag: Option<Span>,
     pub(super) to_tag: Option<Span>,
-    pub(super) branch: Option<Span>,
+    pub(super) via: Option<TopVia>,
+}
+
+/// Where the parts of the first Via lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TopVia {
+    raw: Span,
+    transport: Span,
+    host: Span,
+    params: Span,
+    branch: Option<Span>,
+    received: Option<Span>,
+    maddr: Option<Span>,
+    port: Option<u16>,
+    rport: Option<Option<u16>>,
+}
+
+impl TopVia {
+    /// The places in `head` of a `via` that was read from it.
+    pub(super) fn of(head: &[u8], via: &Via<'_>) -> Self {
+        let span = |part| Span::of(head, part);
+        Self {
+            raw: span(via.raw),
+            transport: span(via.transport),
+            host: span(via.host.as_str()),
+            params: span(via.params.as_str()),
+            branch: via.branch.map(span),
+            received: via.received.map(span),
+            maddr: via.maddr.map(span),
+            port: via.port,
+            rport: via.rport,
+        }
+    }
+
+    /// The value again, of which `raw` is the text.
+    fn on(self, raw: &str) -> Via<'_> {
+        let text = |span: Span| raw.get(span.within(self.raw)).unwrap_or_default();
+        Via {
+            transport: text(self.transport),
+            host: Host::new(text(self.host)),
+            port: self.port,
+            branch: self.branch.map(text),
+            received: self.received.map(text),
+            rport: self.rport,
+            maddr: self.maddr.map(text),
+            params: Params::new(text(self.params)),
+            raw,
+        }
+    }
 }
 
 /// Where a header field lies.
@@ -214,13 +262,19 @@ impl Message {
     /// # Errors
     /// Never: a message whose first Via cannot be read is neither whole nor answerable.
     pub fn top_via(&self) -> Result<Via<'_>, SyntaxError> {
-        Via::parse(self.values(HeaderName::Via).next().unwrap_or_default())
+        match self.known.via {
+            Some(via) => Ok(via.on(self.text(via.raw))),
+            None => Via::parse(self.values(HeaderName::Via).next().unwrap_or_default()),
+        }
     }
 
     /// The first Via's branch, without reading the rest of it.
     #[must_use]
     pub fn branch(&self) -> Option<&str> {
-        self.known.branch.map(|span| self.text(span))
+        let branch = self.known.via.and_then(|via| via.branch);
+        branch
+            .map(|span| self.text(span))
+            .filter(|branch| !branch.is_empty())
     }
 
     /// Max-Forwards; more than 255 is 255.
@@ -282,6 +336,18 @@ impl Message {
         &self.bytes
     }
 
+    /// The value of the first field called `name`, for copying it.
+    pub(super) fn raw(&self, name: HeaderName) -> Option<&[u8]> {
+        self.raws(name).next()
+    }
+
+    /// The values of all fields called `name`, for copying them.
+    pub(super) fn raws(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+        let values = self.fields.iter().filter(move |field| field.name == name);
+        values.map(|field| self.bytes.get(field.value.range()).unwrap_or_default())
+    }
+
+    #[inline]
     fn text(&self, span: Span) -> &str {
         let bytes = self.bytes.get(span.range()).unwrap_or_default();
         std::str::from_utf8(bytes).unwrap_or_default()

@@ -58,6 +58,7 @@ pub(super) struct Span {
 }
 
 impl Span {
+    #[inline]
     pub(super) fn new(range: Range<usize>) -> Self {
         let offset = |at: usize| u16::try_from(at).unwrap_or(u16::MAX);
         Self {
@@ -67,11 +68,20 @@ impl Span {
     }
 
     /// The span of `part`, a slice of `whole`.
+    #[inline]
     pub(super) fn of(whole: &[u8], part: &str) -> Self {
         let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
         Self::new(start..start.saturating_add(part.len()))
     }
 
+    /// Where it lies in `whole`, which it is a part of.
+    #[inline]
+    pub(super) fn within(self, whole: Self) -> Range<usize> {
+        let from = |at: u16| usize::from(at.saturating_sub(whole.start));
+        from(self.start)..from(self.end)
+    }
+
+    #[inline]
     pub(super) fn range(self) -> Range<usize> {
         usize::from(self.start)..usize::from(self.end)
     }
@@ -85,10 +95,12 @@ impl ByteSet {
         Self(set)
     }
 
+    #[inline]
     pub(super) fn holds(&self, byte: u8) -> bool {
         self.0.get(usize::from(byte)).copied().unwrap_or_default()
     }
 
+    #[inline]
     pub(super) fn holds_all(&self, text: &str) -> bool {
         scanned(text.len());
         // Without a way out in the middle, which would cost more than the rest of the text.
@@ -97,6 +109,7 @@ impl ByteSet {
     }
 
     /// How many bytes at the start of `bytes` are of the set.
+    #[inline]
     pub(super) fn span(&self, bytes: &[u8]) -> usize {
         let outside = |byte: &u8| !self.holds(*byte);
         let length = bytes.iter().position(outside).unwrap_or(bytes.len());
@@ -140,20 +153,27 @@ const fn is_token_byte(byte: u8) -> bool {
 }
 
 /// Whether `text` is a non-empty `token`.
+#[inline]
 pub(super) fn is_token(text: &str) -> bool {
     !text.is_empty() && TOKEN.holds_all(text)
 }
 
 /// Without the white space around it.
+#[inline]
 pub(super) fn trim(text: &str) -> &str {
-    let is_text = |byte: &u8| !matches!(byte, b' ' | b'\t');
     let bytes = text.as_bytes();
-    if let (Some(first), Some(last)) = (bytes.first(), bytes.last())
-        && is_text(first)
-        && is_text(last)
-    {
-        return text;
+    match (bytes.first(), bytes.last()) {
+        (Some(first), Some(last)) if is_text(first) && is_text(last) => text,
+        _ => trimmed(text),
     }
+}
+
+const fn is_text(byte: &u8) -> bool {
+    !matches!(byte, b' ' | b'\t')
+}
+
+fn trimmed(text: &str) -> &str {
+    let bytes = text.as_bytes();
     let Some(first) = bytes.iter().position(is_text) else {
         scanned(bytes.len());
         return "";
@@ -165,23 +185,37 @@ pub(super) fn trim(text: &str) -> &str {
 
 /// Where the first `byte` is. The standard library's search by `char` costs several times as much
 /// on texts as short as these.
+#[inline]
 pub(super) fn find(text: &str, byte: u8) -> Option<usize> {
     seen(text.as_bytes(), memchr(byte, text.as_bytes()))
 }
 
+/// Where the first `byte` of a window of sixteen is, the lowest being the first.
+#[inline]
+pub(super) fn first_in(window: u128, byte: u8) -> Option<usize> {
+    const ONES: u128 = u128::MAX / 255;
+    let other = window ^ ONES.wrapping_mul(u128::from(byte));
+    // A borrow can only mark bytes above the first that is zero.
+    let zeros = other.wrapping_sub(ONES) & !other & ONES.wrapping_mul(0x80);
+    (zeros != 0).then(|| zeros.trailing_zeros() as usize / 8)
+}
+
 /// Counts a search that ended at `found`, or at the end.
+#[inline]
 fn seen(bytes: &[u8], found: Option<usize>) -> Option<usize> {
     scanned(found.map_or(bytes.len(), |at| at.saturating_add(1)));
     found
 }
 
 /// What stands before and after the first `byte`, which must be ASCII.
+#[inline]
 pub(super) fn cut(text: &str, byte: u8) -> Option<(&str, &str)> {
     let (before, rest) = text.split_at_checked(find(text, byte)?)?;
     Some((before, rest.get(1..)?))
 }
 
 /// What stands before the first `byte`, and the rest, that byte included.
+#[inline]
 pub(super) fn cut_before(text: &str, byte: u8) -> (&str, &str) {
     find(text, byte)
         .and_then(|at| text.split_at_checked(at))
@@ -189,7 +223,7 @@ pub(super) fn cut_before(text: &str, byte: u8) -> (&str, &str) {
 }
 
 /// What follows `part` in `whole`, of which it is a slice.
-pub(super) fn after<'a>(whole: &'a str, part: &str) -> &'a str {
+pub(super) fn after<'a>(whole: &'a [u8], part: &str) -> &'a [u8] {
     let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
     whole
         .get(start.saturating_add(part.len())..)
@@ -197,6 +231,7 @@ pub(super) fn after<'a>(whole: &'a str, part: &str) -> &'a str {
 }
 
 /// A decimal number; none if there is anything but digits. Too large a number saturates.
+#[inline]
 pub(super) fn number(text: &str) -> Option<u64> {
     scanned(text.len());
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {

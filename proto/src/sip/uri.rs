@@ -175,10 +175,7 @@ impl<'a> Uri<'a> {
             Some(b'@') => rest.split_at_checked(user).ok_or(bad)?,
             _ => ("", rest),
         };
-        if rest.is_empty() || !ALLOWED.holds_all(behind) {
-            return Err(bad);
-        }
-        let uri = Self {
+        let mut uri = Self {
             scheme,
             user: None,
             password: None,
@@ -189,6 +186,17 @@ impl<'a> Uri<'a> {
             headers: None,
             raw: text,
         };
+        if let (Scheme::Sip | Scheme::Sips, false, Some(host)) =
+            (scheme, user.is_empty(), behind.strip_prefix('@'))
+            && let Some(host) = Host::plain(host)
+        {
+            uri.user = Some(user);
+            (uri.host, uri.port) = host;
+            return Ok(uri);
+        }
+        if rest.is_empty() || !ALLOWED.holds_all(behind) {
+            return Err(bad);
+        }
         match uri.scheme {
             Scheme::Sip | Scheme::Sips if !user.is_empty() => {
                 let host = behind.strip_prefix('@').unwrap_or(behind);

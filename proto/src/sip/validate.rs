@@ -4,7 +4,7 @@
 //! Must not know: extensions, schemes that can be routed, dialogs. RFC 3261 8.1.1, 8.2.2, 20.
 
 use super::header::{CSeq, HeaderName, NameAddr, Via};
-use super::message::{FieldSpan, StartLine};
+use super::message::{FieldSpan, StartLine, TopVia};
 use super::method::Method;
 use super::parse::{Draft, Fault, bad};
 use super::scan::{self, ListValues, Span, SyntaxError};
@@ -147,8 +147,7 @@ fn vias(draft: &mut Draft<'_>, value: &str, seen: &mut Seen) -> Result<(), Fault
         let (via, well_formed) = Via::read(value)?;
         if first {
             seen.top_via = true;
-            let branch = via.branch.filter(|branch| !branch.is_empty());
-            draft.known.branch = branch.map(|branch| span(draft, branch));
+            draft.known.via = Some(TopVia::of(draft.head.as_bytes(), &via));
         }
         if !well_formed {
             return Err(bad("a Via's parameters are torn"));

@@ -73,15 +73,15 @@ impl<'a> Extra<'a> {
 
     fn check(&self) -> Result<(), Refused> {
         for (name, value) in &self.fields {
-            if !scan::is_token(name) {
-                return Err(Refused::NotAToken("a header field's name"));
-            }
             match HeaderName::from_bytes(name.as_bytes()) {
                 owned @ (HeaderName::ContentLength
                 | HeaderName::CSeq
                 | HeaderName::CallId
                 | HeaderName::From
                 | HeaderName::To) => return Err(Refused::Owned(owned.as_str())),
+                HeaderName::Other if !scan::is_token(name) => {
+                    return Err(Refused::NotAToken("a header field's name"));
+                }
                 _ => check_value("a header field", value)?,
             }
         }
@@ -106,7 +106,12 @@ impl<'a> Extra<'a> {
 
 /// What a head is written into: a count first, then a block of that size.
 trait Sink {
-    fn put(&mut self, text: &str);
+    fn bytes(&mut self, bytes: &[u8]);
+
+    #[inline]
+    fn put(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
 
     /// A decimal number.
     fn number(&mut self, number: usize) {
@@ -122,10 +127,7 @@ trait Sink {
             }
         }
         let from = digits.len().saturating_sub(used);
-        let text = digits
-            .get(from..)
-            .and_then(|text| std::str::from_utf8(text).ok());
-        self.put(text.unwrap_or_default());
+        self.bytes(digits.get(from..).unwrap_or_default());
     }
 }
 
@@ -137,9 +139,14 @@ fn check_value(what: &'static str, value: &str) -> Result<(), Refused> {
 }
 
 fn line(out: &mut impl Sink, name: &str, value: &str) {
+    copied(out, name, value.as_bytes());
+}
+
+/// A field whose value was received.
+fn copied(out: &mut impl Sink, name: &str, value: &[u8]) {
     out.put(name);
     out.put(": ");
-    out.put(value);
+    out.bytes(value);
     out.put("\r\n");
 }
 
@@ -169,14 +176,16 @@ use render;
 struct Size(usize);
 
 impl Sink for Size {
-    fn put(&mut self, text: &str) {
-        self.0 = self.0.saturating_add(text.len());
+    #[inline]
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.0 = self.0.saturating_add(bytes.len());
     }
 }
 
 impl Sink for Vec<u8> {
-    fn put(&mut self, text: &str) {
-        self.extend_from_slice(text.as_bytes());
+    #[inline]
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
     }
 }
 

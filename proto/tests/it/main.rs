@@ -1,6 +1,7 @@
 //! Tests that use the crate from outside, in one binary.
 
 mod births;
+mod bodies;
 mod deaths;
 mod edge;
 mod flood;
@@ -12,6 +13,7 @@ mod properties;
 mod refer;
 mod refresh;
 mod revive;
+mod seeds;
 mod session_timer;
 mod sip_mutations;
 mod sip_oracle;

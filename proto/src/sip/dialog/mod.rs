@@ -4,7 +4,7 @@
 //! and repeating is the transactions' business, replication nobody's in this room.
 
 pub mod offer;
-mod origin;
+pub mod origin;
 pub mod session_timer;
 mod target;
 

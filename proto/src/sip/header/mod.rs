@@ -151,7 +151,46 @@ const TABLE: [u8; PLACES] = {
     table
 };
 
+#[expect(clippy::indexing_slicing, reason = "the compiler runs it")]
+/// The first bytes of each name as it is written, in the order of its spellings: nothing that a
+/// text can have where it is not of this length, or longer than a window.
+const WINDOWS: [u128; HeaderName::SPELLINGS.len()] = {
+    let mut windows = [u128::MAX; HeaderName::SPELLINGS.len()];
+    let mut index = 0;
+    while index < windows.len() {
+        let (spelling, name) = HeaderName::SPELLINGS[index];
+        let text = name.as_str().as_bytes();
+        if text.len() == spelling.len() && text.len() <= WINDOW {
+            windows[index] = 0;
+            let mut at = text.len();
+            while at > 0 {
+                at -= 1;
+                windows[index] = windows[index] << 8 | text[at] as u128;
+            }
+        }
+        index += 1;
+    }
+    windows
+};
+
+/// How many bytes a window has.
+const WINDOW: usize = 16;
+
 impl HeaderName {
+    /// The name of `length` bytes at the start of `window`, the lowest being the first, if it is
+    /// written as RFC 3261 has it.
+    #[inline]
+    pub(in crate::sip) fn from_window(window: u128, length: usize) -> Option<Self> {
+        let shift = WINDOW.checked_sub(length)?.checked_mul(8)?;
+        let text = window & u128::MAX.checked_shr(u32::try_from(shift).ok()?)?;
+        let bytes = text.to_le_bytes();
+        let (middle, last) = (bytes.get(length / 2)?, bytes.get(length.checked_sub(1)?)?);
+        let index = TABLE.get(place(length, *bytes.first()?, *middle, *last))?;
+        let index = usize::from(index.checked_sub(1)?);
+        let same = *WINDOWS.get(index)? == text;
+        same.then(|| Self::SPELLINGS.get(index).map(|(_, name)| *name))?
+    }
+
     /// The name that `bytes` spell, in any case, full or compact.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Self {
@@ -207,6 +246,16 @@ mod tests {
             assert_eq!(HeaderName::from_bytes(name.as_str().as_bytes()), *name);
             let upper = name.as_str().to_ascii_uppercase();
             assert_eq!(HeaderName::from_bytes(upper.as_bytes()), *name);
+            let windowed = |text: &str| {
+                let mut window = [b':'; WINDOW];
+                window
+                    .get_mut(..text.len())?
+                    .copy_from_slice(text.as_bytes());
+                HeaderName::from_window(u128::from_le_bytes(window), text.len())
+            };
+            let short = name.as_str().len() <= WINDOW;
+            assert_eq!(windowed(name.as_str()), short.then_some(*name));
+            assert_eq!(windowed(&upper).filter(|_| upper != name.as_str()), None);
         }
         assert_eq!(HeaderName::from_bytes(b"V"), HeaderName::Via);
         assert_eq!(HeaderName::from_bytes(b"X"), HeaderName::SessionExpires);

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
-use super::{Extra, Refused, Sink, check_value, line, render};
+use super::{Extra, Refused, Sink, check_value, copied, render};
 use crate::sip::header::{HeaderName, Via};
 use crate::sip::message::Message;
 use crate::sip::{scan, status};
@@ -143,8 +143,8 @@ impl<'a> ResponseBuilder<'a> {
             self.copy(out, HeaderName::Timestamp, None);
         }
         if self.record_route {
-            for value in self.request.headers(HeaderName::RecordRoute) {
-                line(out, HeaderName::RecordRoute.as_str(), value);
+            for value in self.request.raws(HeaderName::RecordRoute) {
+                copied(out, HeaderName::RecordRoute.as_str(), value);
             }
         }
         self.extra.write(out);
@@ -152,20 +152,22 @@ impl<'a> ResponseBuilder<'a> {
 
     /// A field that a whole request has once. A partial one may have it never or twice.
     fn copy(&self, out: &mut impl Sink, name: HeaderName, tag: Option<&str>) {
-        let Some(value) = self.request.header(name) else {
+        let Some(value) = self.request.raw(name) else {
             return;
         };
         let Some(tag) = tag else {
-            return line(out, name.as_str(), value);
+            return copied(out, name.as_str(), value);
         };
         out.put(name.as_str());
-        for text in [": ", value, ";tag=", tag, "\r\n"] {
+        out.put(": ");
+        out.bytes(value);
+        for text in [";tag=", tag, "\r\n"] {
             out.put(text);
         }
     }
 
     fn write_vias(&self, out: &mut impl Sink, marked: Option<&Marked<'_>>) {
-        let mut lines = self.request.headers(HeaderName::Via);
+        let mut lines = self.request.raws(HeaderName::Via);
         if let Some(marked) = marked
             && let Some(first) = lines.next()
         {
@@ -173,14 +175,14 @@ impl<'a> ResponseBuilder<'a> {
                 Some(via) => {
                     out.put("Via: ");
                     marked.write(out, via);
-                    out.put(scan::after(first, via.raw));
+                    out.bytes(scan::after(first, via.raw));
                     out.put("\r\n");
                 }
-                None => line(out, "Via", first),
+                None => copied(out, "Via", first),
             }
         }
         for value in lines {
-            line(out, "Via", value);
+            copied(out, "Via", value);
         }
     }
 }
