@@ -164,7 +164,8 @@ impl Shard {
             Ok(()) => true,
             Err(error) => {
                 tracing::warn!(?key, %error, "BYE can't be sent");
-                false
+                // The call has ended all the same, and its record has to say so.
+                error != CallError::Ended
             }
         }
     }

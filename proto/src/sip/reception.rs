@@ -69,6 +69,10 @@ pub fn screen(request: &Message) -> Verdict {
     if let Some(unknown) = unsupported(request) {
         return Verdict::with(420, "Unsupported", unknown);
     }
+    // RFC 3261 8.1.1.8: without a target of its own nobody could ever be asked to hang up.
+    if *request.method() == Method::Invite && request.contact().is_none() {
+        return Verdict::bare(400);
+    }
     // RFC 4028 9.
     if *request.method() == Method::Invite && is_too_small(request) {
         return Verdict::with(422, "Min-SE", MIN_SE.to_string());

@@ -207,6 +207,7 @@ impl SipCall {
     }
 
     /// Sends our BYE and ends the call. RFC 3261 15.1.1: the call is over when the BYE is passed on.
+    /// It is over too if the BYE can't be written: nothing can be said to that peer, ever.
     ///
     /// # Errors
     /// [`CallError`] if the call has ended or the BYE can't be written.
@@ -215,9 +216,10 @@ impl SipCall {
             return Err(CallError::Ended);
         }
         self.bye_after_ack = false;
-        self.write_request(Method::Bye, &[], None, egress, Purpose::App)?;
+        let sent = self.write_request(Method::Bye, &[], None, egress, Purpose::App);
+        self.changed = true;
         self.end(Cause::OwnBye);
-        Ok(())
+        sent.map(|_| ())
     }
 
     /// The peer ended the call with another member (PROTOCOL.md rule 22): nothing need be said to it.
@@ -314,5 +316,58 @@ impl SipCall {
         let method = again.method.clone();
         self.write_request(method, &again.headers, body, egress, again.purpose)
             .map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Reply;
+    use super::*;
+    use crate::base::flow::Transport;
+    use crate::base::ids::NodeId;
+    use crate::base::time::{Duration, Instant};
+
+    const INVITE: &str = "INVITE sip:a@192.0.2.1 SIP/2.0\r\n\
+        Via: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKa\r\nMax-Forwards: 70\r\n\
+        From: <sip:b@192.0.2.9>;tag=b\r\nTo: <sip:a@192.0.2.1>\r\nCall-ID: c\r\n\
+        CSeq: 1 INVITE\r\nSupported: timer\r\nSession-Expires: 90;refresher=uac\r\n\
+        Content-Length: 0\r\n\r\n";
+
+    // Goal: a peer that gave nobody its address is not asked to hang up for ever. Method: the
+    // session of such a call runs out.
+    #[test]
+    fn a_call_ends_whose_bye_cannot_be_written() {
+        let flow = Flow {
+            transport: Transport::Udp,
+            ingress: NodeId(1),
+            listener: 0,
+            remote: "192.0.2.9:5060".parse().expect("an address"),
+            advertise: "192.0.2.1".into(),
+        };
+        let start = Instant::START;
+        let invite = Message::parse(Bytes::from_static(INVITE.as_bytes())).expect("an INVITE");
+        let mut call = SipCall::incoming(invite, &flow, "us", start);
+        let (id, _) = call.open_requests().remove(0);
+        assert_eq!(call.respond(id, &Reply::new(200)), Ok(()));
+        let mut late = start;
+        while !call.owes_bye() {
+            for effect in call.take_effects() {
+                if let Effect::Ready(outgoing) = effect {
+                    call.emit(outgoing, late);
+                }
+            }
+            late = start + late.since(start) + Duration::from_secs(1);
+            call.on_timeout(late);
+        }
+        let egress = Egress {
+            flow,
+            branch: "z9hG4bKb".into(),
+            ack_branch: None,
+            cseq_floor: 0,
+        };
+        assert!(matches!(call.bye(egress), Err(CallError::Write(_))));
+        assert_eq!(call.ended(), Some(Cause::OwnBye));
+        assert!(!call.owes_bye() && call.take_changed());
+        assert!(call.next_deadline().is_none_or(|at| at > late));
     }
 }
