@@ -134,22 +134,22 @@ impl<'a> Book<'a> {
 
     /// Whether the node at `address` was dead at `at`.
     pub(super) fn was_down(&self, address: SocketAddr, at: Duration) -> bool {
-        let down = self.node(address).and_then(|node| node.down);
-        down.is_some_and(|down| self.epoch + at >= down)
+        self.node(address)
+            .is_some_and(|node| is_down(node, self.epoch + at))
     }
 
     /// The nodes that were dead at `at`.
     pub(super) fn dead(&self, at: Duration) -> impl Iterator<Item = &'a Listener> {
         let now = self.epoch + at;
         let nodes = self.nodes.iter();
-        nodes.filter(move |node| node.down.is_some_and(|down| now >= down))
+        nodes.filter(move |node| is_down(node, now))
     }
 
     /// The nodes that were not dead at `at`.
     pub(super) fn living(&self, at: Duration) -> impl Iterator<Item = &'a Listener> {
         let now = self.epoch + at;
         let nodes = self.nodes.iter();
-        nodes.filter(move |node| node.down.is_none_or(|down| now < down))
+        nodes.filter(move |node| !is_down(node, now))
     }
 
     /// A call's messages, one a line, for people.
@@ -191,4 +191,8 @@ impl<'a> Book<'a> {
             message,
         })
     }
+}
+
+fn is_down(node: &Listener, now: Instant) -> bool {
+    node.down.is_some_and(|down| now >= down)
 }

@@ -6,33 +6,17 @@
 use super::Shard;
 use crate::base::time::Instant;
 
-/// Whether a shard waits for the others.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Joining {
-    /// Until they are linked, or until then.
-    Until(Instant),
-    /// It is past, or there was nobody to wait for.
-    Done,
-}
-
-impl Joining {
-    pub(super) fn until(joined_by: Option<Instant>) -> Self {
-        joined_by.map_or(Self::Done, Self::Until)
-    }
-}
-
 impl Shard {
     /// Whether SIP comes too early. A datagram is not missed: who sent it repeats it (RFC 3261
     /// 17.1.1.2), and by then the members that keep what an earlier life told can be asked.
     pub(super) fn is_joining(&mut self, now: Instant) -> bool {
-        let Joining::Until(until) = self.joining else {
+        let Some(until) = self.joined_by else {
             return false;
         };
         if now >= until || self.has_joined() {
-            self.joining = Joining::Done;
-            return false;
+            self.joined_by = None;
         }
-        true
+        self.joined_by.is_some()
     }
 
     /// Somebody else lives, and all who do are linked.

@@ -48,7 +48,6 @@ use crate::sip::effect::Outgoing;
 use crate::sip::locator::Sealer;
 use crate::sip::transaction::key::TransactionKey;
 use counts::Counts;
-use joining::Joining;
 use live::LiveCall;
 pub use probe::{Probe, Residue};
 use setups::Setups;
@@ -134,7 +133,8 @@ pub struct Shard {
     /// When the next refresh of a phone's target may go.
     next_refresh: Instant,
     outputs: VecDeque<Output>,
-    joining: Joining,
+    /// Until then it waits for the others; none once they are linked.
+    joined_by: Option<Instant>,
     wire_max: u8,
     /// The wire version to speak with each linked member.
     wires: BTreeMap<MemberId, u8>,
@@ -185,7 +185,7 @@ impl Shard {
             asks: BTreeMap::new(),
             next_refresh: Instant::START,
             outputs: VecDeque::new(),
-            joining: Joining::until(config.joined_by),
+            joined_by: config.joined_by,
             wire_max: config.wire_max,
             wires: BTreeMap::new(),
             rng,

@@ -12,8 +12,10 @@ use crate::bodies;
 
 const DAMAGES: usize = 20;
 
-// The wall against IO is the core's; a test may read its data.
-#[allow(clippy::disallowed_methods)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the wall is the core's, tests read files"
+)]
 fn files(folder: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let read = |path: &PathBuf| fs::read(path).expect("a seed can be read");

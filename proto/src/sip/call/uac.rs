@@ -356,7 +356,7 @@ mod tests {
                     call.emit(outgoing, late);
                 }
             }
-            late = start + late.since(start) + Duration::from_secs(1);
+            late += Duration::from_secs(1);
             call.on_timeout(late);
         }
         let egress = Egress {

@@ -151,9 +151,9 @@ const TABLE: [u8; PLACES] = {
     table
 };
 
-#[expect(clippy::indexing_slicing, reason = "the compiler runs it")]
 /// The first bytes of each name as it is written, in the order of its spellings: nothing that a
 /// text can have where it is not of this length, or longer than a window.
+#[expect(clippy::indexing_slicing, reason = "the compiler runs it")]
 const WINDOWS: [u128; HeaderName::SPELLINGS.len()] = {
     let mut windows = [u128::MAX; HeaderName::SPELLINGS.len()];
     let mut index = 0;
