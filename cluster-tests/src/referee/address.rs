@@ -100,11 +100,13 @@ fn sent_by(
     seen: &Seen,
     out: &mut Vec<Violation>,
 ) {
-    // S4: an heir repeats a dead owner's BYE as it was; whether that one ever left it can't know.
+    // S4: an heir repeats the BYE of an owner before it as it was, be that one dead or one that
+    // handed the call over; whether it ever left the heir can't know.
     let bye = *seen.message.method() == Method::Bye;
     let right = seen.message.top_via().is_ok_and(|via| {
-        let mut dead = book.dead(seen.at).filter(|_| bye);
-        names(node, via.host, via.port) || dead.any(|dead| names(dead, via.host, via.port))
+        let mut before = book.dead(seen.at).chain(spoke(book, story, seen));
+        names(node, via.host, via.port)
+            || (bye && before.any(|owner| names(owner, via.host, via.port)))
     });
     if !right {
         let text = format!(
@@ -115,6 +117,14 @@ fn sent_by(
         );
         out.push(story.broken(Rule::SentBy, seen, text));
     }
+}
+
+/// The nodes that sent the phone a request of this call before.
+fn spoke<'a>(book: &Book<'a>, story: &Story, seen: &Seen) -> impl Iterator<Item = &'a Listener> {
+    let received = story.seen.iter().filter(|one| one.direction == Received);
+    received
+        .filter(|one| one.message.is_request() && one.at < seen.at)
+        .filter_map(|one| book.node(one.remote))
 }
 
 fn names(node: &Listener, host: Host<'_>, port: Option<u16>) -> bool {

@@ -294,10 +294,10 @@ impl Membership {
         self.note_fault(result);
     }
 
-    /// Whether the fabric heard a node within the last probe period.
+    /// Whether the fabric heard a node lately.
     fn is_heard(&self, suspect: &Identity, now: Instant) -> bool {
         let heard = self.roster.heard(suspect.member().node);
-        heard.is_some_and(|at| now.since(at) <= self.config.probe_period)
+        heard.is_some_and(|at| now.since(at) <= self.config.heard_within())
     }
 
     /// Asks the fabric again in a probe period. One timer per suspicion is enough.

@@ -30,7 +30,7 @@ fn five_meet_through_one_seed() {
 #[test]
 fn a_crash_is_seen_within_bounds() {
     for (config, least, most) in [
-        (MembershipConfig::lan(), secs(5), secs(9)),
+        (MembershipConfig::lan(), secs(5), secs(8)),
         (
             MembershipConfig::local(),
             Duration::from_millis(1_500),
