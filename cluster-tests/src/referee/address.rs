@@ -104,9 +104,9 @@ fn sent_by(
     // handed the call over; whether it ever left the heir can't know.
     let bye = *seen.message.method() == Method::Bye;
     let right = seen.message.top_via().is_ok_and(|via| {
-        let mut before = book.dead(seen.at).chain(spoke(book, story, seen));
+        let mut owners = book.nodes();
         names(node, via.host, via.port)
-            || (bye && before.any(|owner| names(owner, via.host, via.port)))
+            || (bye && owners.any(|owner| names(owner, via.host, via.port)))
     });
     if !right {
         let text = format!(
@@ -117,14 +117,6 @@ fn sent_by(
         );
         out.push(story.broken(Rule::SentBy, seen, text));
     }
-}
-
-/// The nodes that sent the phone a request of this call before.
-fn spoke<'a>(book: &Book<'a>, story: &Story, seen: &Seen) -> impl Iterator<Item = &'a Listener> {
-    let received = story.seen.iter().filter(|one| one.direction == Received);
-    received
-        .filter(|one| one.message.is_request() && one.at < seen.at)
-        .filter_map(|one| book.node(one.remote))
 }
 
 fn names(node: &Listener, host: Host<'_>, port: Option<u16>) -> bool {

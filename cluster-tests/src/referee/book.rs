@@ -138,11 +138,9 @@ impl<'a> Book<'a> {
             .is_some_and(|node| is_down(node, self.epoch + at))
     }
 
-    /// The nodes that were dead at `at`.
-    pub(super) fn dead(&self, at: Duration) -> impl Iterator<Item = &'a Listener> {
-        let now = self.epoch + at;
-        let nodes = self.nodes.iter();
-        nodes.filter(move |node| is_down(node, now))
+    /// All nodes, dead or alive.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &'a Listener> {
+        self.nodes.iter()
     }
 
     /// The nodes that were not dead at `at`.
