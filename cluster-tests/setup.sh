@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the real-process tests need beyond Rust and a C compiler: SIPp (the client under
-# load), nftables, iproute2 and util-linux (`unshare`), for the network that a test cuts. Debian and
-# Ubuntu. Does nothing where all of it is there.
+# load), baresip (a softphone), nftables, iproute2 and util-linux (`unshare`), for the network that a
+# test cuts. Debian and Ubuntu. Does nothing where all of it is there.
 set -eu
 
 missing=
@@ -9,6 +9,7 @@ need() { # COMMAND PACKAGE
     command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || missing="$missing $2"
 }
 need sipp sip-tester
+need baresip baresip-core
 need nft nftables
 need ip iproute2
 need unshare util-linux

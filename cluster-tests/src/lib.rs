@@ -1,6 +1,7 @@
 //! Simulator, invariants, real-process tests and the referee.
 
 pub mod arena;
+pub mod baresip;
 pub mod binary;
 pub mod fire;
 pub mod fleet;

@@ -121,6 +121,39 @@ pub fn play(scenario: &str, to: SocketAddr, calls: u32, dir: &Path) -> Result<()
     Err(format!("{scenario}: {status}\n{text}"))
 }
 
+/// SIPp calls SIPp by way of a node, some times: `uac` of its own to `uas` of its own, which
+/// listens at `callee`. What was wrong at either end, if something was.
+///
+/// # Errors
+/// Which end failed, and how.
+///
+/// # Panics
+/// If SIPp is not installed.
+pub fn between(to: SocketAddr, callee: SocketAddr, calls: u32, dir: &Path) -> Result<(), String> {
+    let start = |role: &str, further: &[String]| {
+        Command::new("sipp")
+            .args(["-sn", role, "-i", "127.0.0.1", "-m", &calls.to_string()])
+            .args(["-timeout", "60", "-timeout_error", "-nostdin"])
+            .args(["-deadcall_wait", "0"])
+            .args(further)
+            .current_dir(dir)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("this test needs SIPp: apt-get install sip-tester, or cluster-tests/setup.sh")
+    };
+    let mut uas = start("uas", &["-p".into(), callee.port().to_string()]);
+    let pace = ["-s", "bob", "-r", "20", "-d", "500"].map(str::to_owned);
+    let mut uac = start("uac", &[&[to.to_string()], &pace[..]].concat());
+    for (role, end) in [("uac", &mut uac), ("uas", &mut uas)] {
+        let status = end.wait().expect("SIPp is waited for");
+        if !status.success() {
+            return Err(format!("{role}: {status}"));
+        }
+    }
+    Ok(())
+}
+
 impl Drop for Sipp {
     fn drop(&mut self) {
         // It has ended by then, unless the test failed.

@@ -3,10 +3,13 @@
 //!
 //! May touch: the demo's parts (processes, certificates, the admin client). Must not know: SIP.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::MutexGuard;
 use std::time::{Instant, SystemTime};
 
+use bytes::Bytes;
 use callring::admin::Client;
 use callring::admin::api::{Call, CallsAnswer, MembersAnswer, State};
 use callring::demo::cluster::TempDir;
@@ -30,6 +33,8 @@ pub struct Part {
     pub ring_ms: u64,
     /// Copies of a call.
     pub copies: u8,
+    /// How patient membership is: `lan`, `wan` or `local`.
+    pub membership: &'static str,
 }
 
 impl Default for Part {
@@ -40,6 +45,7 @@ impl Default for Part {
             when: "confirmed",
             ring_ms: 0,
             copies: 3,
+            membership: "lan",
         }
     }
 }
@@ -51,6 +57,8 @@ pub struct Troupe {
     down: Vec<Option<Instant>>,
     brood: Brood,
     dir: TempDir,
+    /// The table `[app]` of every node, and what follows it, instead of `answer`.
+    app: Option<String>,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -61,6 +69,19 @@ impl Troupe {
     /// If they do not start or meet.
     #[must_use]
     pub fn start(parts: &[Part]) -> Self {
+        Self::begin(parts, None)
+    }
+
+    /// As [`Troupe::start`], with this as every node's table `[app]` and what follows it.
+    ///
+    /// # Panics
+    /// As above.
+    #[must_use]
+    pub fn start_with(app: &str, parts: &[Part]) -> Self {
+        Self::begin(parts, Some(app.to_owned()))
+    }
+
+    fn begin(parts: &[Part], app: Option<String>) -> Self {
         let turn = turn();
         let dir = TempDir::new().expect("a directory");
         pki::init(&dir.path().join("pki"), "demo", SystemTime::now()).expect("a CA");
@@ -69,6 +90,7 @@ impl Troupe {
             down: Vec::new(),
             brood: Brood::default(),
             dir,
+            app,
             _turn: turn,
         };
         for part in parts {
@@ -97,13 +119,17 @@ impl Troupe {
             when,
             ring_ms,
             copies,
+            membership,
         } = part;
+        let answer = || format!("kind = \"answer\"\nring_ms = {ring_ms}\n");
+        let app = self.app.clone().unwrap_or_else(answer);
         let text = format!(
             "[node]\nname = \"{name}\"\nrole = \"{role}\"\nshards = 1\n\
              [[sip.listener]]\nlisten = \"udp://{sip}\"\n\
              [cluster]\nlisten = \"127.0.0.1:0\"\nseeds = [{}]\npki = {:?}\n\
+             membership = \"{membership}\"\n\
              [replication]\ncopies = {copies}\nwhen = \"{when}\"\n\
-             [admin]\nlisten = \"127.0.0.1:0\"\n[app]\nkind = \"answer\"\nring_ms = {ring_ms}\n",
+             [admin]\nlisten = \"127.0.0.1:0\"\n[app]\n{app}",
             seeds.join(", "),
             pki.display().to_string(),
         );
@@ -161,6 +187,23 @@ impl Troupe {
         let at = self.running().next().expect("a node runs");
         let answer: Option<CallsAnswer> = self.client(at).get("/v1/calls?limit=10000").ok();
         answer.map(|answer| answer.calls).unwrap_or_default()
+    }
+
+    /// A directory that goes when the test ends.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A running node is told to hang a call up, by its key.
+    ///
+    /// # Panics
+    /// If it refuses.
+    pub fn hang_up(&self, at: usize, key: &str) {
+        let path = format!("/v1/calls/{key}/hangup");
+        let answer: Result<BTreeMap<String, String>, _> =
+            self.client(at).post(&path, Bytes::from_static(b"{}"));
+        assert_eq!(answer.expect("the node answers")["key"], key);
     }
 
     /// The node that owns the only call there is.

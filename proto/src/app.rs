@@ -13,9 +13,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::base::ids::CallId;
-pub use crate::sip::call::{Reliability, Reply};
+use crate::sip::call::SipCall;
 pub use crate::sip::dialog::Dialog;
-pub use crate::sip::effect::{Cause, OwnRequestId, RequestId};
+pub use crate::sip::effect::{Cause, LegId, RequestId};
+pub use crate::sip::leg::{Dial, Leg, Reliability, Reply};
 pub use crate::sip::message::Message;
 pub use crate::sip::method::Method;
 
@@ -42,15 +43,15 @@ pub enum Event {
     /// A provisional response to an INVITE of our own, 100 excepted. One that is sent reliably
     /// comes once and in order, and is acknowledged by itself (RFC 3262 4).
     Progress {
-        /// Which request.
-        id: OwnRequestId,
+        /// What the request was called by [`Call::request_marked`]; 0 if nothing.
+        mark: u32,
         /// The response.
         message: Message,
     },
     /// The final response to a request of our own; `None` if there was none in time.
     Response {
-        /// Which request.
-        id: OwnRequestId,
+        /// What the request was called by [`Call::request_marked`]; 0 if nothing.
+        mark: u32,
         /// Its method.
         method: Method,
         /// The response.
@@ -62,8 +63,19 @@ pub enum Event {
     Signal(Bytes),
     /// This node took the call over; its timers run on, requests nobody answered are answered.
     Adopted,
-    /// The call is over. No further event comes.
+    /// The leg is over; no further event of it comes. The call is over with its last leg.
     Ended(Cause),
+}
+
+/// A request inside a dialog, before it has a number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draft {
+    /// Its method.
+    pub method: Method,
+    /// Further header fields.
+    pub headers: Vec<(String, String)>,
+    /// Content-Type and body.
+    pub body: Option<(String, Bytes)>,
 }
 
 /// What an application wants done.
@@ -71,15 +83,21 @@ pub enum Event {
 pub enum Command {
     /// Answer a request.
     Respond(RequestId, Reply),
-    /// Send a request inside the dialog.
-    Request(Method, Vec<(String, String)>, Option<(String, Bytes)>),
+    /// A request that the owner before left open will be answered.
+    Keep(RequestId),
+    /// Send a request inside the dialog, called by a number.
+    Request(u32, Draft),
     /// The description that answers an offer of the peer's in a response.
     Answer(Bytes),
     /// Say what has become of what the REFER of this number asked for: a status line, and whether
     /// it is the last.
     Notify(u32, String, bool),
-    /// End the call by what fits its state: BYE, or a refusal of the INVITE.
+    /// End the leg by what fits its state: BYE, a refusal of the peer's INVITE, CANCEL of ours.
     HangUp,
+    /// End all legs.
+    HangUpAll,
+    /// Begin a leg.
+    Dial(Box<Dial>),
     /// Set a timer, or set it anew.
     SetTimer(TimerId, Duration),
     /// Stop a timer.
@@ -92,7 +110,7 @@ pub struct Call<'a, S> {
     /// The application's state, saved with the call after the event.
     pub state: &'a mut S,
     scene: Scene<'a>,
-    commands: &'a mut Vec<Command>,
+    commands: &'a mut Vec<(LegId, Command)>,
 }
 
 /// What an application may look at during one event.
@@ -100,15 +118,19 @@ pub struct Call<'a, S> {
 pub struct Scene<'a> {
     /// The call's identity.
     pub id: CallId,
-    /// The dialog.
-    pub dialog: &'a Dialog,
-    /// The INVITE that nobody has answered finally.
-    pub open_invite: Option<&'a (RequestId, Message)>,
+    /// The leg that the event is of.
+    pub leg: LegId,
+    /// All of them.
+    pub legs: &'a SipCall,
 }
 
 impl<'a, S> Call<'a, S> {
     /// A call for the duration of one event; commands are carried out after it, in order.
-    pub fn new(scene: Scene<'a>, state: &'a mut S, commands: &'a mut Vec<Command>) -> Self {
+    pub fn new(
+        scene: Scene<'a>,
+        state: &'a mut S,
+        commands: &'a mut Vec<(LegId, Command)>,
+    ) -> Self {
         Self {
             state,
             scene,
@@ -122,21 +144,71 @@ impl<'a, S> Call<'a, S> {
         self.scene.id
     }
 
-    /// The dialog: URIs, tags, session descriptions.
+    /// The leg that this is about: the one that the event is of, or that [`Call::at`] named. An
+    /// event of the whole call is of its eldest leg.
     #[must_use]
-    pub fn dialog(&self) -> &Dialog {
-        self.scene.dialog
+    pub fn leg(&self) -> LegId {
+        self.scene.leg
     }
 
-    /// The INVITE that nobody has answered finally, if there is one.
+    /// The legs that are left, eldest first.
+    pub fn legs(&self) -> impl Iterator<Item = (LegId, &Leg)> {
+        self.scene.legs.legs()
+    }
+
+    /// The leg whose INVITE made this one: itself, unless that INVITE was answered in several
+    /// dialogs (RFC 3261 12.1.2).
     #[must_use]
-    pub fn open_invite(&self) -> Option<&(RequestId, Message)> {
-        self.scene.open_invite
+    pub fn dialled(&self) -> LegId {
+        let leg = self.scene.leg;
+        self.scene.legs.root(leg).unwrap_or(leg)
+    }
+
+    /// The same call, at another leg: what is asked and told is about that one.
+    pub fn at(&mut self, leg: LegId) -> Call<'_, S> {
+        Call {
+            state: self.state,
+            scene: Scene { leg, ..self.scene },
+            commands: self.commands,
+        }
+    }
+
+    /// The leg's dialog: URIs, tags, session descriptions. Of a leg that is gone, the eldest one's.
+    #[must_use]
+    pub fn dialog(&self) -> &Dialog {
+        let legs = self.scene.legs;
+        let leg = legs.leg(self.scene.leg);
+        leg.unwrap_or_else(|| legs.first()).dialog()
+    }
+
+    /// The leg's INVITE that nobody has answered finally, if there is one.
+    #[must_use]
+    pub fn open_invite(&self) -> Option<(RequestId, Message)> {
+        self.scene.legs.leg(self.scene.leg)?.open_invite()
+    }
+
+    fn tell(&mut self, command: Command) {
+        self.commands.push((self.scene.leg, command));
+    }
+
+    /// Begins a leg of our own. Its events name it; if it can't be begun, [`Event::Ended`] says so.
+    pub fn dial(&mut self, dial: Dial) -> LegId {
+        let begun = |(_, one): &&(LegId, Command)| matches!(one, Command::Dial(_));
+        let before = self.commands.iter().filter(begun).count();
+        let leg = self.scene.legs.next_leg().later(before);
+        self.commands.push((leg, Command::Dial(Box::new(dial))));
+        leg
     }
 
     /// Answers a request. A 1xx may be followed by others.
     pub fn respond(&mut self, id: RequestId, reply: Reply) {
-        self.commands.push(Command::Respond(id, reply));
+        self.tell(Command::Respond(id, reply));
+    }
+
+    /// At [`Event::Adopted`]: the peer's request `id`, which nobody has answered, will be. What is
+    /// neither answered nor kept then is refused, so that the peer asks again.
+    pub fn keep(&mut self, id: RequestId) {
+        self.tell(Command::Keep(id));
     }
 
     /// Sends a request inside the dialog. An INVITE, or an UPDATE with a description, waits while
@@ -147,37 +219,51 @@ impl<'a, S> Call<'a, S> {
         headers: Vec<(String, String)>,
         body: Option<(String, Bytes)>,
     ) {
-        self.commands.push(Command::Request(method, headers, body));
+        let draft = Draft {
+            method,
+            headers,
+            body,
+        };
+        self.request_marked(0, draft);
+    }
+
+    /// As [`Call::request`]; its responses come with `mark`, whoever owns the call then.
+    pub fn request_marked(&mut self, mark: u32, draft: Draft) {
+        self.tell(Command::Request(mark, draft));
     }
 
     /// Answers the offer that the peer made in a response to an INVITE of ours that had none; to be
     /// called while the event brings it. It goes with our PRACK or ACK (RFC 3261 13.2.1, RFC 3262
     /// 5). Without a word the last description is repeated.
     pub fn answer(&mut self, description: impl Into<Bytes>) {
-        self.commands.push(Command::Answer(description.into()));
+        self.tell(Command::Answer(description.into()));
     }
 
     /// Says what has become of what a REFER asked for, by its CSeq number: the status line of the
     /// message it led to (`SIP/2.0 200 OK`), and whether it is the last (RFC 3515 2.4.5). The first
     /// word, 100 Trying, goes by itself when the REFER is accepted.
     pub fn notify(&mut self, refer: u32, line: &str, last: bool) {
-        self.commands
-            .push(Command::Notify(refer, line.to_owned(), last));
+        self.tell(Command::Notify(refer, line.to_owned(), last));
     }
 
-    /// Ends the call.
+    /// Ends all legs.
+    pub fn hang_up_all(&mut self) {
+        self.tell(Command::HangUpAll);
+    }
+
+    /// Ends the leg.
     pub fn hang_up(&mut self) {
-        self.commands.push(Command::HangUp);
+        self.tell(Command::HangUp);
     }
 
     /// Sets a timer that goes off `after` from now, on this node or on whichever owns the call then.
     pub fn set_timer(&mut self, id: TimerId, after: Duration) {
-        self.commands.push(Command::SetTimer(id, after));
+        self.tell(Command::SetTimer(id, after));
     }
 
     /// Stops a timer; harmless if it is not set.
     pub fn cancel_timer(&mut self, id: TimerId) {
-        self.commands.push(Command::CancelTimer(id));
+        self.tell(Command::CancelTimer(id));
     }
 }
 
@@ -251,7 +337,7 @@ pub trait AnyApp: Send + Sync {
         &self,
         scene: Scene<'_>,
         state: &mut (dyn Any + Send),
-        commands: &mut Vec<Command>,
+        commands: &mut Vec<(LegId, Command)>,
         event: Event,
     );
 }
@@ -287,7 +373,7 @@ impl<A: App> AnyApp for A {
         &self,
         scene: Scene<'_>,
         state: &mut (dyn Any + Send),
-        commands: &mut Vec<Command>,
+        commands: &mut Vec<(LegId, Command)>,
         event: Event,
     ) {
         if let Some(state) = state.downcast_mut::<A::State>() {

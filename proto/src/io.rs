@@ -4,7 +4,7 @@
 //! What the shell owes: inputs are handed over in the order they came; [`Input::LinkUp`] comes before
 //! any frame of its session and [`Input::LinkDown`] after the last; lane frames keep their order
 //! within a session; every output is carried out in order, or its loss is what the network could
-//! have done anyway.
+//! have done anyway. A datagram that waited while the shell [`stood_still`] is not handed over.
 
 use std::sync::Arc;
 
@@ -13,7 +13,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::flow::Flow;
 use crate::base::ids::{CallId, MemberId, NodeId, Version};
+use crate::base::limits::T1_X64;
+use crate::base::time::Instant;
 use crate::cluster::view::View;
+
+/// Whether a shell, woken only `now` by what was `due` long before, stood still for so long that a
+/// request which waited outlived its transaction (64*T1, RFC 3261 17.2): it would begin anew what
+/// its sender has given up.
+#[must_use]
+pub fn stood_still(due: Instant, now: Instant) -> bool {
+    now.since(due) >= T1_X64
+}
 
 /// What can happen to a shard. Time passing is not among it: see [`crate::shard::Shard::handle_timeout`].
 #[derive(Clone, Debug)]
@@ -54,6 +64,8 @@ pub enum Input {
         /// The session that ended.
         session: u64,
     },
+    /// Whether more comes in than this shard gets done: new calls are turned away while it is so.
+    Overloaded(bool),
     /// Membership declared this node down while it lived: it goes on as a new incarnation.
     Renamed(MemberId),
     /// Somebody wants to know, or to do, something.
@@ -88,6 +100,8 @@ pub enum Output {
         shard: u16,
         /// The input, to be handed over unchanged.
         input: Input,
+        /// It may begin a call: the first to be left out where there is no room for all.
+        fresh: bool,
     },
     /// Answers an [`Input::Ask`]. Every ask is answered once.
     Answer {

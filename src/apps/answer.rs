@@ -188,12 +188,12 @@ impl App for Answer {
                 self.on_request(call, id, &message, initial);
             }
             Event::Timer(RING) => {
-                if let Some((id, message)) = call.open_invite().cloned() {
+                if let Some((id, message)) = call.open_invite() {
                     self.ring(call, id, &message);
                 }
             }
             Event::Timer(PICK_UP) => {
-                if let Some((id, message)) = call.open_invite().cloned() {
+                if let Some((id, message)) = call.open_invite() {
                     self.pick_up(call, id, &message);
                 }
             }

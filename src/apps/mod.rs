@@ -2,6 +2,8 @@
 //! the runtime: no clock, no IO, no members.
 
 pub mod answer;
+pub mod b2bua;
 pub mod sdp;
 
 pub use answer::{Answer, AnswerOptions};
+pub use b2bua::B2bua;

@@ -56,6 +56,9 @@ pub(super) struct NodeArgs {
     /// answer or b2bua
     #[arg(long, value_name = "APP")]
     app: Option<String>,
+    /// Let everybody call through b2bua, on whatever address
+    #[arg(long)]
+    open: bool,
     /// Threads that run calls [default: one per core]
     #[arg(long, value_name = "N")]
     shards: Option<u16>,
@@ -109,6 +112,7 @@ fn load(args: &NodeArgs, env: &Env) -> Result<Config, Failure> {
         zone: args.zone.clone(),
         app: args.app.clone(),
         shards: args.shards,
+        open: args.open,
         membership: args.membership.clone(),
         wire_max: args.wire_max,
     };

@@ -11,7 +11,7 @@ fn commands_and_flags_are_the_promised_ones() {
         (
             "node",
             "admin-listen app cluster-advertise cluster-listen config log-format log-level \
-             membership name pki role seed shards sip wire-max zone",
+             membership name open pki role seed shards sip wire-max zone",
         ),
         ("pki init", "cluster dir"),
         ("pki issue", "dir name san"),

@@ -13,7 +13,7 @@ use callring_proto::wire;
 use super::address::{advertised, host_port, is_dns_label, listener};
 use super::draft::{Draft, DraftListener, NOT_YET};
 use super::place::{Given, Place, Problem, Problems, nearest, one_of};
-use super::{AppConfig, Cluster, Config};
+use super::{AppConfig, Cluster, Config, routing};
 use crate::node::{MembershipPreset, Scope, SipListener};
 
 /// Most shards of a node: one more thread than cores serves nobody.
@@ -55,6 +55,7 @@ pub(super) fn check(draft: &Draft, problems: Vec<Problem>) -> Result<Config, Pro
     };
     let sip = judge.listeners(&draft.listeners);
     let cluster = judge.cluster(draft, &sip);
+    let app = judge.app(draft, &sip);
     let config = Config {
         name: judge.name(draft),
         zone: judge.zone(draft.zone.as_ref()),
@@ -74,7 +75,7 @@ pub(super) fn check(draft: &Draft, problems: Vec<Problem>) -> Result<Config, Pro
         replication: judge.replication(draft, cluster.is_some()),
         cluster,
         admin_listen: judge.admin(draft.admin_listen.as_ref()),
-        app: judge.app(draft),
+        app,
         warnings: Vec::new(),
     };
     if judge.problems.is_empty() {
@@ -315,6 +316,9 @@ impl Judge {
             self.problems
                 .push(app_data.problem(format!("app_data = false is {NOT_YET}")));
         }
+        // What joins two legs has more to lose while one of them rings.
+        let joins = draft.app.as_ref().is_some_and(|app| app.value == "b2bua");
+        let usual = if joins { When::Early } else { When::Confirmed };
         let replication = Replication {
             copies: self.number(draft.copies.as_ref(), 1, COPIES_MAX, 3),
             ack: self.word(draft.ack.as_ref(), &ack, AckPolicy::One),
@@ -325,7 +329,7 @@ impl Judge {
                 50,
             )),
             alone: self.word(draft.alone.as_ref(), &alone, AlonePolicy::Serve),
-            when: self.word(draft.when.as_ref(), &when, When::Confirmed),
+            when: self.word(draft.when.as_ref(), &when, usual),
             merged: self.word(draft.merged.as_ref(), &merged, MergedPolicy::Reject),
             calls_per_position: self.number(
                 draft.calls_per_position.as_ref(),
@@ -369,12 +373,29 @@ impl Judge {
         address
     }
 
-    fn app(&mut self, draft: &Draft) -> AppConfig {
-        let known = [("answer", true), ("b2bua", false)];
-        let supported = self.word(draft.app.as_ref(), &known, true);
-        if let (false, Some(app)) = (supported, &draft.app) {
-            self.problems
-                .push(app.problem(format!("app \"b2bua\" is {NOT_YET}; \"answer\" is")));
+    fn app(&mut self, draft: &Draft, sip: &[SipListener]) -> AppConfig {
+        let known = [("answer", false), ("b2bua", true)];
+        let joins = self.word(draft.app.as_ref(), &known, false);
+        let open = draft.open.as_ref().is_some_and(|open| open.value);
+        let exposed = sip.iter().find(|one| !one.listen.ip().is_loopback());
+        let exposed = exposed.map(|one| one.listen.to_string());
+        // On loopback only, everybody is oneself.
+        let open = open || exposed.is_none() && draft.peers.is_empty();
+        let routes = routing::judge(&draft.peers, &draft.routes, open, &mut self.problems);
+        for app in draft.routes.iter().filter_map(|route| route.app.as_ref()) {
+            let runs = if joins { "b2bua" } else { "answer" };
+            if app.value != runs {
+                let text = format!("another app than the node's, \"{runs}\", is {NOT_YET}");
+                self.problems.push(app.problem(text));
+            }
+        }
+        if joins {
+            self.problems.extend(routing::lost(&draft.routes));
+            let lack = routing::lacks(&routes, exposed.as_deref());
+            if let (Some(lack), Some(app)) = (lack, &draft.app) {
+                self.problems.push(app.problem(lack));
+            }
+            return AppConfig::B2bua(routes);
         }
         AppConfig::Answer {
             ring_after: Duration::from_millis(self.number(

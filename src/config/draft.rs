@@ -4,6 +4,7 @@
 use super::Flags;
 use super::env::Env;
 use super::place::{Given, Place, Problem, Problems};
+use super::routing::{DraftPeer, DraftRoute, read_peer, read_route};
 use super::tree::{Document, Section};
 
 /// What a setting of the design is answered that this version does not have.
@@ -46,6 +47,9 @@ pub(crate) struct Draft {
     pub(crate) ring_after_ms: Option<Given<u64>>,
     pub(crate) ring_ms: Option<Given<u64>>,
     pub(crate) hangup_after_s: Option<Given<u64>>,
+    pub(crate) open: Option<Given<bool>>,
+    pub(super) peers: Vec<DraftPeer>,
+    pub(super) routes: Vec<DraftRoute>,
 }
 
 impl Draft {
@@ -81,12 +85,12 @@ impl Draft {
             draft.ring_after_ms = app.number("ring_after_ms");
             draft.ring_ms = app.number("ring_ms");
             draft.hangup_after_s = app.number("hangup_after_s");
+            draft.open = app.boolean("open");
             app.finish();
         }
-        top.refuse(&["peer"], &format!("[[peer]] is {NOT_YET}"));
-        for route in top.tables("route") {
-            read_route(&document, route);
-        }
+        draft.peers = top.tables("peer").into_iter().map(read_peer).collect();
+        let routes = top.tables("route").into_iter();
+        draft.routes = routes.map(read_route).collect();
         if let Some(mut limits) = top.table("limits") {
             draft.calls_per_position = limits.number("calls_per_position");
             limits.refuse(&["udp_max", "max_calls"], NOT_YET);
@@ -215,6 +219,12 @@ impl Draft {
                 place: Place::Flag("--wire-max"),
             });
         }
+        if flags.open {
+            self.open = Some(Given {
+                value: true,
+                place: Place::Flag("--open"),
+            });
+        }
         if let Some(shards) = flags.shards {
             self.shards = Some(Given {
                 value: u64::from(shards),
@@ -263,17 +273,4 @@ struct Layer {
     pki: Option<Given<String>>,
     admin_listen: Option<Given<String>>,
     app: Option<Given<String>>,
-}
-
-/// A route that sends everything to the application that runs anyway is the only one with a meaning
-/// so far.
-fn read_route(document: &Document<'_>, mut route: Section<'_, '_>) {
-    route.refuse(&["match", "to", "when"], NOT_YET);
-    if let Some(app) = route.string("app")
-        && app.value != "answer"
-    {
-        document
-            .complain(app.problem(format!("app \"{}\" is {NOT_YET}", app.value.escape_debug())));
-    }
-    route.finish();
 }

@@ -18,6 +18,7 @@ mod check;
 mod draft;
 mod env;
 mod place;
+mod routing;
 pub(crate) mod tree;
 
 use std::hash::Hasher as _;
@@ -36,7 +37,8 @@ pub(crate) use self::address::is_host;
 use self::draft::Draft;
 pub use self::env::Env;
 pub use self::place::{Place, Problem, Problems};
-use crate::apps::{Answer, AnswerOptions};
+use crate::apps::b2bua::routes::Routes;
+use crate::apps::{Answer, AnswerOptions, B2bua};
 use crate::node::{ClusterConfig, MembershipPreset, NodeConfig, SipListener};
 use crate::pki::Identity;
 
@@ -70,6 +72,8 @@ pub struct Flags {
     pub shards: Option<u16>,
     /// `--membership`
     pub membership: Option<String>,
+    /// `--open`
+    pub open: bool,
     /// `--wire-max`
     pub wire_max: Option<u8>,
 }
@@ -121,7 +125,7 @@ pub struct Cluster {
 }
 
 /// `[app]`: which application runs, and its options.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum AppConfig {
     /// Rings, answers, takes part in the dialog, hangs up.
     Answer {
@@ -132,6 +136,8 @@ pub enum AppConfig {
         /// From the 200 to a BYE of its own; `None`: never.
         hangup_after: Option<Duration>,
     },
+    /// Joins callers to where routes say.
+    B2bua(Routes),
 }
 
 impl AppConfig {
@@ -140,6 +146,7 @@ impl AppConfig {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Answer { .. } => "answer",
+            Self::B2bua(_) => "b2bua",
         }
     }
 }
@@ -209,6 +216,7 @@ impl Config {
                 ring.as_millis(),
                 hangup_after.map_or(0, |after| after.as_millis())
             ),
+            AppConfig::B2bua(routes) => format!("b2bua {routes:?}"),
         };
         let canonical = format!(
             "copies {copies} ack {ack} silence {} alone {alone} when {when} merged {merged} \
@@ -221,11 +229,14 @@ impl Config {
     }
 
     fn application(&self) -> Arc<dyn AnyApp> {
-        let AppConfig::Answer {
-            ring_after,
-            ring,
-            hangup_after,
-        } = self.app;
+        let (ring_after, ring, hangup_after) = match &self.app {
+            AppConfig::Answer {
+                ring_after,
+                ring,
+                hangup_after,
+            } => (*ring_after, *ring, *hangup_after),
+            AppConfig::B2bua(routes) => return Arc::new(B2bua::new(routes.clone())),
+        };
         let address = self.sip.first().map(|listener| {
             let named = listener.advertise.as_deref().and_then(|name| {
                 let host = name.rsplit_once(':').map_or(name, |(host, _)| host);

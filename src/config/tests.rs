@@ -121,15 +121,6 @@ fn complaints_name_place_and_remedy() {
             "c.toml:2: replication.alone: \"refuse\" on a standalone node would refuse every call".into(),
         ),
         ("[app]\nring_ms = 60001", "c.toml:2: app.ring_ms: 60001 is out of range: 0 to 60000".into()),
-        (
-            "[app]\nkind = \"b2bua\"",
-            "c.toml:2: app.kind: app \"b2bua\" is not supported by this version of callring; \"answer\" is".into(),
-        ),
-        ("[[peer]]\nname = \"x\"", "c.toml:1: peer: [[peer]] is not supported by this version of callring".into()),
-        (
-            "[[route]]\nto = [\"sip:a@b\"]",
-            "c.toml:2: route.to: not supported by this version of callring".into(),
-        ),
         ("[limits]\nmax_calls = 3", "c.toml:2: limits.max_calls: not supported by this version of callring".into()),
     ];
     for (text, expected) in cases {
@@ -185,14 +176,14 @@ fn defaults() {
     assert_eq!(config.replication.copies, 3);
     assert_eq!(config.replication.ack, AckPolicy::One);
     assert_eq!(config.replication.silence, Duration::from_millis(50));
-    assert_eq!(
+    assert!(matches!(
         config.app,
         AppConfig::Answer {
             ring: Duration::ZERO,
             hangup_after: None,
             ring_after: Duration::ZERO
         }
-    );
+    ));
     assert!(config.cluster.is_none());
     assert_eq!(config.warnings.len(), 1);
     let node = config.node(None);

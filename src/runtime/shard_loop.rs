@@ -13,11 +13,11 @@ use std::task::Poll;
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use callring_proto::base::flow::{Flow, Transport};
+use callring_proto::base::flow::Flow;
 use callring_proto::base::ids::{MemberId, NodeId};
 use callring_proto::base::limits::SIP_MESSAGE_BYTES_MAX;
 use callring_proto::base::time::{Duration, Instant};
-use callring_proto::io::{Answer, Ask, Input, Output};
+use callring_proto::io::{Answer, Ask, Input, Output, stood_still};
 use callring_proto::shard::Shard;
 use callring_proto::wire;
 use tokio::sync::{mpsc, oneshot};
@@ -28,10 +28,17 @@ use super::quic::LinkSender;
 use super::stats::NodeCounters;
 use super::udp::{Datagram, SipSocket};
 
+mod inputs;
+
 /// Frames and link events that wait for a shard. Full: the link's reader waits (back-pressure).
 const FABRIC_QUEUE: usize = 4_096;
 /// Inputs of other shards, views and asks that wait for a shard. Full: forwards are dropped.
 const LOCAL_QUEUE: usize = 4_096;
+/// The part of that queue which is kept for what belongs to a call that stands.
+const FRESH_ROOM: usize = LOCAL_QUEUE / 4;
+/// Datagrams have waited for so long without a pause: more comes in than gets done. A fifth of T1,
+/// so that those who are turned away are told before they ask again (RFC 3261 17.1.1.2).
+const OVERLOADED_AFTER: Duration = Duration::from_millis(100);
 /// Most of each kind that one turn takes, so that none starves the others.
 const FRAMES_PER_TURN: usize = 512;
 const LOCALS_PER_TURN: usize = 256;
@@ -217,6 +224,10 @@ struct Loop<M> {
     /// The machine's calls as counted last.
     load: u32,
     stopping: bool,
+    /// Since when there have been more datagrams than each turn took.
+    behind: Option<Instant>,
+    /// The machine was told that it is so.
+    overloaded: bool,
 }
 
 impl<M: Machine> Loop<M> {
@@ -244,6 +255,8 @@ impl<M: Machine> Loop<M> {
             scratch: vec![0; SIP_MESSAGE_BYTES_MAX],
             load: 0,
             stopping: false,
+            behind: None,
+            overloaded: false,
         })
     }
 
@@ -301,8 +314,11 @@ impl<M: Machine> Loop<M> {
     fn turn(&mut self) {
         self.counters.turns.one();
         let now = self.clock.now();
-        if self.machine.next_deadline().is_some_and(|due| due <= now) {
+        if let Some(due) = self.machine.next_deadline().filter(|due| *due <= now) {
             self.machine.handle_timeout(now);
+            if stood_still(due, now) {
+                self.forget_datagrams(now.since(due));
+            }
         }
         self.take_locals(now);
         self.take_fabric(now);
@@ -324,103 +340,23 @@ impl<M: Machine> Loop<M> {
         self.counters.calls_left.add(u64::from(less));
     }
 
-    fn take_locals(&mut self, now: Instant) {
-        for local in self.local_inputs.drain(..) {
-            match local {
-                LocalInput::Input(input) => self.machine.handle(now, input),
-                LocalInput::Ask(request, reply) => {
-                    if self.asks.len() >= ASKS_MAX {
-                        self.asks.retain(|_, reply| !reply.is_closed());
-                    }
-                    self.next_ask += 1;
-                    let ask = self.next_ask;
-                    self.asks.insert(ask, reply);
-                    self.machine.handle(now, Input::Ask { ask, request });
-                }
-                LocalInput::Stop => self.stopping = true,
-            }
-        }
-    }
-
-    fn take_fabric(&mut self, now: Instant) {
-        for fabric in self.fabric_inputs.drain(..) {
-            let input = match fabric {
-                FabricInput::Frame {
-                    from,
-                    session,
-                    bytes,
-                } => {
-                    // A reader that was being ended may have had one more in its hands.
-                    if self.links.get(&from).is_none_or(|link| link.0 != session) {
-                        continue;
-                    }
-                    Input::Frame {
-                        from,
-                        session,
-                        bytes,
-                    }
-                }
-                FabricInput::Up {
-                    member,
-                    session,
-                    shards,
-                    wire,
-                    sender,
-                } => {
-                    self.links.insert(member, (session, sender));
-                    Input::LinkUp {
-                        member,
-                        session,
-                        shards,
-                        wire,
-                    }
-                }
-                FabricInput::Down { member, session } => {
-                    if self
-                        .links
-                        .get(&member)
-                        .is_some_and(|link| link.0 == session)
-                    {
-                        self.links.remove(&member);
-                    }
-                    Input::LinkDown { member, session }
-                }
-            };
-            self.machine.handle(now, input);
-        }
-    }
-
-    fn take_datagrams(&mut self, now: Instant) {
-        for socket in &mut self.sockets {
-            for _ in 0..DATAGRAMS_PER_TURN {
-                let Some((remote, length, listener)) =
-                    socket.receive(&mut self.scratch, &self.counters)
-                else {
-                    break;
-                };
-                let flow = Flow {
-                    transport: Transport::Udp,
-                    ingress: self.node,
-                    listener,
-                    remote,
-                    advertise: socket.advertise.clone(),
-                };
-                let bytes = Bytes::copy_from_slice(self.scratch.get(..length).unwrap_or_default());
-                self.machine.handle(now, Input::Sip { flow, bytes });
-            }
-        }
-    }
-
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Sip { flow, bytes } => self.send_datagram(&flow, bytes),
             Output::Frame { to, bytes } => self.send_frame(to, bytes),
-            Output::Forward { shard, input } => {
+            Output::Forward {
+                shard,
+                input,
+                fresh,
+            } => {
                 let port = self.ports.get(usize::from(shard));
                 debug_assert!(
                     port.is_some() && shard != self.shard,
                     "a shard of this node"
                 );
+                // What may begin a call leaves room for what belongs to one.
+                let room = if fresh { FRESH_ROOM } else { 0 };
+                let port = port.filter(|port| port.local.capacity() > room);
                 let sent = port.map(|port| port.local.try_send(LocalInput::Input(input)));
                 match sent {
                     Some(Ok(())) => self.counters.forwarded.one(),

@@ -56,11 +56,18 @@ impl Machine for Echo {
                 drop((flow, bytes));
                 panic!("as the test wants it");
             }
+            Input::Sip { bytes, .. } if &bytes[..] == b"slow" => {
+                std::thread::sleep(Duration::from_millis(3));
+            }
             Input::Sip { flow, bytes } if bytes.starts_with(b"on ") => {
                 let bytes = bytes.slice(3..);
                 let shard = (self.config.shard + 1) % self.config.shards;
                 let input = Input::Sip { flow, bytes };
-                self.outputs.push(Output::Forward { shard, input });
+                self.outputs.push(Output::Forward {
+                    shard,
+                    input,
+                    fresh: false,
+                });
             }
             Input::Sip { flow, bytes } => self.outputs.push(Output::Sip { flow, bytes }),
             Input::LinkUp { member, .. } => {
@@ -81,6 +88,7 @@ impl Machine for Echo {
             Input::Frame { from, .. } => self.seen.note(format!("frame {:?}", from.node)),
             Input::View(_) => self.deadline = Some(now + Duration::from_millis(30)),
             Input::Renamed(_) => self.seen.note("renamed".into()),
+            Input::Overloaded(so) => self.seen.note(format!("overloaded {so}")),
             Input::Ask { ask, .. } => {
                 let calls_owned = u64::from(self.config.shard);
                 let summary = Summary {
@@ -211,6 +219,20 @@ async fn broken_shard_is_noticed() {
     phone.send_to(b"panic", address).await.unwrap();
     let reason = timeout(Duration::from_secs(5), node.failed()).await;
     assert!(reason.expect("in time").contains("assertion"));
+    node.shutdown().await;
+}
+
+/// A shard to which more comes than it gets done is told so, and when that is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn backlog_is_noticed() {
+    let (node, seen) = start(config("slow")).await;
+    let phone = UdpSocket::bind(SocketAddr::from(LOOPBACK)).await.unwrap();
+    let address = node.sip_addrs()[0].0;
+    for _ in 0..200 {
+        phone.send_to(b"slow", address).await.unwrap();
+    }
+    eventually(|| seen.count("overloaded false") == 1).await;
+    assert_eq!(seen.count("overloaded true"), 1);
     node.shutdown().await;
 }
 

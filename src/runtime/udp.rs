@@ -8,12 +8,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
@@ -27,6 +28,8 @@ const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 /// Datagrams that wait for a socket to take them. Above: the newest is dropped and counted; SIP
 /// over UDP retransmits.
 const UNSENT_MAX: usize = 1_024;
+/// Datagrams that are thrown away at once at most: more than the socket's buffer holds.
+const DISCARD_MAX: usize = 65_536;
 
 /// The sockets of one listener, one per shard.
 pub(crate) struct BoundListener {
@@ -228,6 +231,19 @@ impl SipSocket {
         None
     }
 
+    /// Throws away what waits to be received. How much it was.
+    pub(crate) fn discard(&mut self) -> usize {
+        // Straight from the system: tokio hears only in its next turn that something is there.
+        let socket = SockRef::from(&self.socket);
+        let mut start = [MaybeUninit::uninit()];
+        let received = (0..DISCARD_MAX).map(|_| socket.recv(&mut start));
+        let waiting = |received: &io::Result<usize>| match received {
+            Ok(_) => true,
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        };
+        received.take_while(waiting).filter(Result::is_ok).count()
+    }
+
     fn try_receive(&mut self, scratch: &mut [u8]) -> io::Result<(usize, SocketAddr, u16)> {
         let Some(everywhere) = &mut self.everywhere else {
             let (length, remote) = self.socket.try_recv_from(scratch)?;
@@ -319,4 +335,31 @@ impl Everywhere {
 fn is_gone(error: &io::Error) -> bool {
     use io::ErrorKind::{AddrNotAvailable, InvalidInput};
     matches!(error.kind(), AddrNotAvailable | InvalidInput)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// After a standstill all that waits is thrown away, and what comes then is received.
+    #[tokio::test]
+    async fn what_waits_can_be_thrown_away() {
+        let bound = || std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (socket, phone) = (bound(), bound());
+        socket.set_nonblocking(true).unwrap();
+        let address = socket.local_addr().unwrap();
+        let locals = Arc::new(Locals::new(1));
+        let mut socket = SipSocket::new(socket, 0, "here".into(), &locals).unwrap();
+        let counters = NodeCounters::default();
+        let mut scratch = [0; 64];
+        let readable = async |socket: &SipSocket| socket.socket.readable().await.unwrap();
+        for _ in 0..20 {
+            phone.send_to(b"old", address).unwrap();
+        }
+        assert_eq!(socket.discard(), 20);
+        phone.send_to(b"fresh", address).unwrap();
+        readable(&socket).await;
+        let received = socket.receive(&mut scratch, &counters);
+        assert_eq!(received.map(|(_, length, _)| length), Some(5));
+    }
 }

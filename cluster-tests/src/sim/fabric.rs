@@ -102,15 +102,22 @@ impl World {
         self.handled(node, member, inbound);
     }
 
-    /// The node takes it in hand.
+    /// The node takes it in hand, and carries out what follows.
     pub(super) fn handled(&mut self, node: usize, member: MemberId, inbound: Inbound) {
+        if self.taken(node, member, inbound) {
+            self.drain(node);
+        }
+    }
+
+    /// The node takes it in hand. Whether something may follow.
+    pub(super) fn taken(&mut self, node: usize, member: MemberId, inbound: Inbound) -> bool {
         let now = self.now;
         let Some(life) = self.life_mut(node, member) else {
-            return;
+            return false;
         };
         if life.paused.is_some() {
             life.backlog.push_back(inbound);
-            return;
+            return false;
         }
         if let Inbound::Tick = inbound {
             life.tick = None;
@@ -118,10 +125,10 @@ impl World {
         if let Inbound::Shard(_, Input::Frame { from, session, .. }) = &inbound
             && life.links.get(from) != Some(session)
         {
-            return; // of a session that is over
+            return false; // of a session that is over
         }
         life.take(inbound, now);
-        self.drain(node);
+        true
     }
 
     /// Carries out all that a node wants.
@@ -214,7 +221,7 @@ impl World {
         match output {
             Output::Sip { flow, bytes } => self.sip_out(node, &flow, bytes),
             Output::Frame { to, bytes } => self.frame_out((node, me), to, bytes),
-            Output::Forward { shard, input } => {
+            Output::Forward { shard, input, .. } => {
                 let now = self.now;
                 if let Some(life) = self.nodes[node].life.as_mut() {
                     life.take(Inbound::Shard(shard, input), now);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use callring_proto::base::ids::MemberId;
 use callring_proto::base::time::Instant;
-use callring_proto::io::Input;
+use callring_proto::io::{Input, stood_still};
 use rand::RngExt as _;
 
 use super::net::{IDLE, micros};
@@ -201,10 +201,21 @@ impl World {
         }
         life.paused = None;
         life.tick = None;
-        let backlog = std::mem::take(&mut life.backlog);
+        let mut backlog = std::mem::take(&mut life.backlog);
+        if life
+            .next_deadline()
+            .is_some_and(|due| stood_still(due, now))
+        {
+            backlog.retain(|one| !matches!(one, Inbound::Shard(_, Input::Sip { .. })));
+        }
         self.note(|| format!("{} resumes", name(node)));
-        for inbound in backlog {
-            self.handled(node, member, inbound);
+        // A shell lets fire what is due and reads much at once before it carries anything out.
+        self.taken(node, member, Inbound::Tick);
+        let batch = self.rng.random_range(1..=64);
+        for (place, inbound) in backlog.into_iter().enumerate() {
+            if self.taken(node, member, inbound) && place % batch == 0 {
+                self.drain(node);
+            }
         }
         self.handled(node, member, Inbound::Tick);
     }

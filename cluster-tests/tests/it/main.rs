@@ -5,6 +5,7 @@
 
 mod addresses;
 mod answer_once;
+mod bridges;
 mod commit;
 mod edge;
 mod fire;
@@ -15,6 +16,7 @@ mod relay;
 mod scenarios;
 mod setup;
 mod sim;
+mod softphones;
 mod story;
 mod strangers;
 mod swim;

@@ -33,6 +33,13 @@ pub const SERVER_TRANSACTIONS_PER_CALL_MAX: usize = 8;
 pub const RELIABLES_PER_CALL_MAX: usize = 8;
 /// Subscriptions that REFERs have begun in one call. Above: 503 to a REFER.
 pub const SUBSCRIPTIONS_PER_CALL_MAX: usize = 8;
+
+/// Legs of one call at a time. Above: no further one is begun (SIP.md S2.4).
+pub const LEGS_PER_CALL_MAX: usize = 24;
+
+/// Dialogs that one INVITE of ours may be answered in. Above: a provisional response is not seen, a
+/// 2xx is acknowledged and ended.
+pub const FORKS_PER_LEG_MAX: usize = 12;
 /// Calls of one source in set-up at one shard. Above: 503 to its new calls.
 pub const SETUPS_PER_SOURCE_MAX: u32 = 8_192;
 /// Calls in set-up at one shard. Above: 503 to new calls.

@@ -250,17 +250,19 @@ impl<H> Cluster<H> {
         trips
     }
 
-    /// The live member with this node id, if it is linked and not silent.
+    /// The live member with this node id, if it is linked and not silent: neither its first shard
+    /// nor the one that has to do with `key`, which may be the only one that is listened for.
     #[must_use]
-    pub fn reachable(&self, node: NodeId) -> Option<MemberId> {
+    pub fn reachable(&self, node: NodeId, key: Option<CallId>) -> Option<MemberId> {
         let member = self.view.node(node)?.id;
-        let peer = super::liveness::Peer { member, shard: 0 };
+        let first = super::liveness::Peer { member, shard: 0 };
         let linked = self
             .lanes
-            .get(&peer)
+            .get(&first)
             .is_some_and(|lane| lane.session().is_some());
-        let live = self.view.is_live(member) && linked && !self.liveness.is_silent(peer);
-        live.then_some(member)
+        let peer = key.map_or(first, |key| self.peer(member, key));
+        let silent = self.liveness.is_silent(first) || self.liveness.is_silent(peer);
+        (self.view.is_live(member) && linked && !silent).then_some(member)
     }
 
     /// Lets a SIP message leave from another member's socket. It goes to the shard that has to do

@@ -50,12 +50,14 @@ impl<H> Cluster<H> {
             return false;
         }
         let members = self.propose(key, &owned.record.members);
-        let fresh = members
-            .iter()
-            .any(|member| !owned.record.members.contains(member));
+        let listed = &owned.record.members;
+        let fresh = members.iter().any(|member| !listed.contains(member));
+        // An heir lists whoever the call had: one of them may go and leave enough behind.
+        let full = members.len() + 1 >= self.policy.copies;
+        let spare = full && listed.iter().any(|member| self.view.is_gone(*member));
         // Members that fell silent stay listed until somebody takes their place: they may hold what
         // nobody else has.
-        if !fresh {
+        if !fresh && !spare {
             return false;
         }
         self.change_members(key, members, now);

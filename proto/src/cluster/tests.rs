@@ -12,6 +12,7 @@
 //! | `judge` | the invariants |
 //! | `script` | phones and faults drawn from a seed |
 //! | `fuzz` | many seeds, and the rules broken on purpose |
+//! | `reach` | who is a way out for what a call says |
 //! | `rules` | one test per rule, by number |
 //! | `handoff` | the same for invitations, adoption, moving copies |
 //! | `word` | whose word about another counts |
@@ -24,6 +25,7 @@ mod glance;
 mod handoff;
 mod judge;
 mod net;
+mod reach;
 mod rules;
 mod script;
 mod word;

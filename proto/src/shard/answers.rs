@@ -117,7 +117,7 @@ impl Shard {
     }
 
     fn line(&self, key: CallId, record: &Record, owned: bool, now: Instant) -> Option<CallSummary> {
-        let line = |dialog: &Dialog, state: CallState, app: &str, age_s: u64| CallSummary {
+        let line = |dialog: &Dialog, state: CallState, app: &str, legs: usize, age_s| CallSummary {
             key,
             call_id: dialog.call_id.clone(),
             owner: record.ballot.owner,
@@ -126,28 +126,30 @@ impl Shard {
             version: record.version,
             state,
             app: app.to_owned(),
-            legs: 1,
+            legs,
             age_s,
             from: uri_of(&dialog.remote_uri),
             to: uri_of(&dialog.local_uri),
             degraded: record.degraded,
         };
         if owned && let Some(call) = self.calls.get(&key) {
-            let dialog = call.sip.dialog();
+            let dialog = call.sip.first().dialog();
             let state = call_state(dialog.stage, call.sip.is_unacked());
             return Some(line(
                 dialog,
                 state,
                 call.app.name(),
+                call.sip.legs().count(),
                 now.since(call.born).as_secs(),
             ));
         }
-        let state = read_state(&record.state).ok()?;
+        let whole = read_state(&record.state).ok()?;
+        let (state, legs) = (&whole.base, whole.legs.len().saturating_add(1));
         let dialog = state.sip.dialog();
         let stage = call_state(dialog.stage, state.sip.is_unacked());
         // At a holder of a copy the call has gone on ageing since its state was written.
         let age_s = (state.age_ms / 1_000).saturating_add(self.cluster.copy_age_s(key, now));
-        Some(line(dialog, stage, &state.app, u64::from(age_s)))
+        Some(line(dialog, stage, &state.app, legs, u64::from(age_s)))
     }
 
     fn detail(&self, key: CallId, now: Instant) -> Option<CallDetail> {
@@ -155,21 +157,27 @@ impl Shard {
         let summary = self.line(key, record, owned, now)?;
         let call = self.calls.get(&key).filter(|_| owned);
         let stored = read_state(&record.state).ok();
-        let dialog = call
-            .map(|call| call.sip.dialog())
-            .or_else(|| stored.as_ref().map(|state| state.sip.dialog()))?;
+        let lines = call.map(|call| call.sip.legs().map(|(_, leg)| describe(leg.dialog())));
+        let legs = match (lines, &stored) {
+            (Some(lines), _) => lines.collect(),
+            (None, Some(state)) => {
+                let first = std::iter::once(state.base.sip.dialog());
+                first.chain(state.legs.dialogs()).map(describe).collect()
+            }
+            (None, None) => Vec::new(),
+        };
         let app_state = match (call, &stored) {
             (Some(call), _) => call.app.describe(call.state.as_ref()),
             (None, Some(state)) => self
                 .app
-                .decode(&state.app_state)
+                .decode(&state.base.app_state)
                 .map(|decoded| self.app.describe(decoded.as_ref()))
                 .unwrap_or_default(),
             (None, None) => String::new(),
         };
         Some(CallDetail {
             owned,
-            legs: vec![describe(dialog)],
+            legs,
             app_state,
             held: self.cluster.held(key),
             record_bytes: record.state.len(),

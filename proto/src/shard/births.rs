@@ -14,8 +14,8 @@ use crate::base::ids::CallId;
 use crate::base::limits::HELD_OUTPUTS_MAX;
 use crate::base::time::Instant;
 use crate::cluster::policy::AlonePolicy;
-use crate::sip::call::{SipCall, chance_of, reply_flow};
-use crate::sip::effect::Outgoing;
+use crate::sip::call::SipCall;
+use crate::sip::leg::{chance_of, reply_flow};
 use crate::sip::locator::{Locator, owner_hint};
 use crate::sip::message::Message;
 use crate::sip::transaction::key::TransactionKey;
@@ -30,7 +30,7 @@ pub(super) struct Unsure {
     flow: Flow,
     bytes: Bytes,
     /// What it would have said, and whether time alone caused it.
-    pub(super) held: Vec<(Outgoing, bool)>,
+    pub(super) held: Vec<(super::Held, bool)>,
     /// Requests that came meanwhile.
     later: Vec<(Flow, Bytes)>,
 }

@@ -9,7 +9,8 @@ use crate::base::time::{Duration, Instant};
 use crate::cluster::effect::Effect;
 use crate::io::Output;
 use crate::sip::dialog::Stage;
-use crate::sip::effect::Outgoing;
+use crate::sip::effect::{LegId, RequestId};
+use crate::sip::leg::Again;
 use crate::sip::locator::{Locator, owner_hint};
 use crate::sip::message::Message;
 use crate::sip::method::Method;
@@ -18,7 +19,7 @@ use crate::sip::transaction::key::{Rfc2543Fields, TransactionKey};
 use crate::wire::{self, Submit};
 
 impl Shard {
-    pub(super) fn on_effect(&mut self, effect: Effect<Outgoing>, now: Instant) {
+    pub(super) fn on_effect(&mut self, effect: Effect<super::Held>, now: Instant) {
         match effect {
             Effect::Frame { to, address, frame } => {
                 let version = self.wires.get(&to).copied().unwrap_or(wire::VERSION_MIN);
@@ -93,6 +94,11 @@ impl Shard {
     }
 
     fn on_deliver(&mut self, key: CallId, message: wire::Message, now: Instant) {
+        // Several inputs may be taken before effects are looked at: the call was fenced by a later
+        // one, and whoever has it now will answer.
+        if self.calls.contains_key(&key) && !self.cluster.is_active(key) {
+            return self.cluster.bring(key, None, message, now);
+        }
         match message {
             wire::Message::Sip { flow, bytes } => {
                 let Ok(message) = Message::parse(bytes) else {
@@ -125,11 +131,12 @@ impl Shard {
         }
         match Signal::read(body) {
             Signal::HangUp => {
-                call.sip.hang_up();
+                call.sip.hang_up_all();
             }
             Signal::EndedElsewhere => call.sip.ended_elsewhere(),
             Signal::App(body) => {
-                self.tell_app(key, Event::Signal(body), now);
+                let leg = call.sip.first_name();
+                self.tell_app(key, leg, Event::Signal(body), now);
                 self.touch(key, now);
             }
         }
@@ -183,51 +190,83 @@ impl Shard {
             call.invite = Some(invite);
         }
         let ended = call.sip.ended().is_some();
-        let unanswered = call.sip.take_unanswered();
-        let unsettled = call.sip.give_up_invites();
-        let fresh = call.sip.dialog().stage == Stage::Early;
-        let open = call.sip.open_requests();
+        let mut left: Vec<Left> = Vec::new();
+        for id in call.sip.names() {
+            let Some(leg) = call.sip.leg_mut(id) else {
+                continue;
+            };
+            left.push(Left {
+                id,
+                unanswered: leg.take_unanswered(),
+                unsettled: leg.give_up_invites(),
+                rings: leg.dialog().stage == Stage::Early,
+                open: leg.open_requests(),
+            });
+        }
+        let first = call.sip.first_name();
         self.put_call(key, call);
-        self.readdress(key);
-        self.plan_refresh(key, unsettled, now);
-        self.repeat_bye(key);
-        for request in unanswered {
-            // Its answer would go to the dead owner's address, so it is asked anew.
-            if let Some(egress) = self.egress(key)
-                && let Some(call) = self.calls.get_mut(&key)
-                && let Err(error) = call.sip.again(&request, egress)
-            {
-                tracing::warn!(?key, %error, "own request can't be sent again");
-            }
+        self.adopt_dials(key);
+        for leg in &left {
+            self.readdress(key, leg.id);
+            self.plan_refresh(key, leg.id, leg.unsettled, now);
+            self.repeat_bye(key, leg.id);
+        }
+        for leg in &left {
+            self.ask_again(key, leg);
         }
         if !ended {
-            self.tell_app(key, Event::Adopted, now);
+            self.tell_app(key, first, Event::Adopted, now);
         }
-        for (id, method) in open {
-            // A re-INVITE nobody resumed: the peer tries again by itself (RFC 3261 14.1).
-            if fresh && method == Method::Invite {
-                continue; // it rings on
-            }
-            let status = if method == Method::Invite { 491 } else { 500 };
-            if let Some(call) = self.calls.get_mut(&key) {
-                let _ = call.sip.respond(id, &Reply::new(status)); // the app may have answered it
-            }
+        let call = self.calls.get_mut(&key);
+        let kept = call.map(|call| std::mem::take(&mut call.kept));
+        for leg in &left {
+            self.answer_unresumed(key, leg, kept.as_deref().unwrap_or_default());
         }
         self.settle(key, false, now);
     }
 
-    fn repeat_bye(&mut self, key: CallId) {
-        let flow = self.calls.get(&key).map(|call| &call.sip.dialog().flow);
-        if let Some(way) = flow.and_then(|flow| self.way_out(flow))
-            && let Some(call) = self.calls.get_mut(&key)
+    /// Requests of the dead owner's, whose answers would go to its address.
+    fn ask_again(&mut self, key: CallId, left: &Left) {
+        for request in &left.unanswered {
+            if let Some(egress) = self.egress(key, left.id)
+                && let Some(leg) = self.leg_mut(key, left.id)
+                && let Err(error) = leg.again(request, egress)
+            {
+                tracing::warn!(?key, %error, "own request can't be sent again");
+            }
+        }
+    }
+
+    /// Requests of the peer's that the application did not resume.
+    fn answer_unresumed(&mut self, key: CallId, left: &Left, kept: &[(LegId, RequestId)]) {
+        for (id, method) in &left.open {
+            if kept.contains(&(left.id, *id)) {
+                continue;
+            }
+            // A re-INVITE nobody resumed: the peer tries again by itself (RFC 3261 14.1).
+            let invite = *method == Method::Invite;
+            if left.rings && invite {
+                continue; // it rings on
+            }
+            let status = if invite { 491 } else { 500 };
+            if let Some(leg) = self.leg_mut(key, left.id) {
+                let _ = leg.respond(*id, &Reply::new(status)); // the app may have answered it
+            }
+        }
+    }
+
+    fn repeat_bye(&mut self, key: CallId, id: LegId) {
+        let flow = self.leg(key, id).map(|leg| &leg.dialog().flow);
+        if let Some(way) = flow.and_then(|flow| self.way_out(flow, Some(key)))
+            && let Some(leg) = self.leg_mut(key, id)
         {
-            call.sip.repeat_bye(&way);
+            leg.repeat_bye(&way);
         }
     }
 
     /// SIP.md S3.4: a 2xx to an INVITE of ours, by its sealed branch, and nobody has the call.
-    fn bid_farewell(&mut self, key: CallId, flow: &Flow, response: &Message) {
-        let Some(mut way) = self.way_out(flow) else {
+    pub(super) fn bid_farewell(&mut self, key: CallId, flow: &Flow, response: &Message) {
+        let Some(mut way) = self.way_out(flow, Some(key)) else {
             return;
         };
         let locator = Locator {
@@ -271,6 +310,17 @@ impl Shard {
             }
         }
     }
+}
+
+/// What the owner before left open in a leg.
+struct Left {
+    id: LegId,
+    unanswered: Vec<Again>,
+    /// An INVITE of ours was not answered.
+    unsettled: bool,
+    /// The leg is early.
+    rings: bool,
+    open: Vec<(RequestId, Method)>,
 }
 
 /// The INVITE transaction that a response answers, by its top Via. Of clients of RFC 2543 not

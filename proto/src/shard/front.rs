@@ -11,7 +11,8 @@ use crate::base::ids::CallId;
 use crate::base::limits::HELD_OUTPUTS_PER_CALL_MAX;
 use crate::base::time::Instant;
 use crate::io::{Input, Output};
-use crate::sip::call::reply_flow;
+use crate::sip::call::Reception;
+use crate::sip::leg::reply_flow;
 use crate::sip::locator::{Locator, is_stateless_tag};
 use crate::sip::message::Message;
 use crate::sip::method::Method;
@@ -95,6 +96,7 @@ impl Shard {
             self.outputs.push_back(Output::Forward {
                 shard,
                 input: Input::Sip { flow, bytes },
+                fresh: false,
             });
         } else if self.calls.contains_key(&key) && self.cluster.is_active(key) {
             self.deliver_sip(key, message, &flow, now);
@@ -123,7 +125,10 @@ impl Shard {
             }
             call.sip.on_request(message, flow, now);
         } else {
-            call.sip.on_response(&message, now);
+            let reception = call.sip.on_response(&message, now);
+            if reception == Reception::Unwanted {
+                self.bid_farewell(key, flow, &message);
+            }
         }
         self.settle(key, false, now);
     }

@@ -12,8 +12,10 @@ use super::births::Unsure;
 use crate::app::{AnyApp, Command, TimerId};
 use crate::base::time::{Duration, Instant, millis};
 use crate::io::CallState;
-use crate::sip::call::{SipCall, SipImage, SipMore};
+use crate::sip::call::{MoreLegs, SipCall};
 use crate::sip::dialog::Stage;
+use crate::sip::effect::{LegId, RequestId};
+use crate::sip::leg::{LegImage, LegMore};
 use crate::sip::transaction::key::TransactionKey;
 use crate::wire::Outcome;
 
@@ -48,8 +50,10 @@ pub(super) struct LiveCall {
     pub(super) source: Option<IpAddr>,
     /// It counts at its position.
     pub(super) counted: bool,
+    /// What the application has kept of the requests that an owner before left open.
+    pub(super) kept: Vec<(LegId, RequestId)>,
     /// Own requests that wait for their CSeq lease.
-    pub(super) deferred: Vec<Command>,
+    pub(super) deferred: Vec<(LegId, Command)>,
     /// When the first message for the orphan came, until the first output tells.
     pub(super) asked: Option<Instant>,
 }
@@ -57,7 +61,7 @@ pub(super) struct LiveCall {
 /// The record's state of version 1. Frozen.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct StateV1 {
-    pub(super) sip: SipImage,
+    pub(super) sip: LegImage,
     pub(super) app: String,
     #[serde(with = "serde_bytes")]
     pub(super) app_state: Vec<u8>,
@@ -69,13 +73,14 @@ pub(super) struct StateV1 {
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct StateV2 {
     pub(super) base: StateV1,
-    pub(super) more: SipMore,
+    pub(super) more: LegMore,
+    pub(super) legs: MoreLegs,
 }
 
 impl From<StateV1> for StateV2 {
     fn from(base: StateV1) -> Self {
-        let more = SipMore::default();
-        Self { base, more }
+        let (more, legs) = (LegMore::default(), MoreLegs::default());
+        Self { base, more, legs }
     }
 }
 
@@ -91,11 +96,7 @@ pub(super) enum StateError {
 }
 
 /// Reads a record's state without bringing it to life.
-pub(super) fn read_state(state: &[u8]) -> Result<StateV1, StateError> {
-    read_whole(state).map(|state| state.base)
-}
-
-fn read_whole(state: &[u8]) -> Result<StateV2, StateError> {
+pub(super) fn read_state(state: &[u8]) -> Result<StateV2, StateError> {
     match state.split_first() {
         Some((&1, body)) => Ok(postcard::from_bytes::<StateV1>(body)?.into()),
         Some((&STATE_VERSION, body)) => Ok(postcard::from_bytes(body)?),
@@ -120,16 +121,18 @@ impl LiveCall {
             unsure: None,
             source: None,
             counted: false,
+            kept: Vec::new(),
             deferred: Vec::new(),
             asked: None,
         }
     }
 
     /// The call as its record's state, in the layout that goes with a wire version. What version 1
-    /// has no words for is not said.
+    /// has no words for is not said; of a call with legs of ours that is too much, so only members
+    /// that read version 2 can take it over.
     pub(super) fn encode(&self, wire: u8, now: Instant) -> Bytes {
         let base = StateV1 {
-            sip: self.sip.image(now),
+            sip: self.sip.first().image(now),
             app: self.app.name().to_owned(),
             app_state: self.app.encode(self.state.as_ref()),
             timers: self
@@ -140,13 +143,18 @@ impl LiveCall {
             age_ms: millis(now.since(self.born)),
         };
         let mut out = Vec::with_capacity(1_024);
-        let version = wire.min(STATE_VERSION);
+        let version = if self.sip.is_plain() {
+            wire.min(STATE_VERSION)
+        } else {
+            STATE_VERSION
+        };
         out.push(version);
         let written = if version < STATE_VERSION {
             postcard::to_extend(&base, out)
         } else {
-            let more = self.sip.more(now);
-            postcard::to_extend(&StateV2 { base, more }, out)
+            let more = self.sip.first().more(now);
+            let legs = self.sip.more_legs(now);
+            postcard::to_extend(&StateV2 { base, more, legs }, out)
         };
         Bytes::from(written.expect("a Vec takes any state"))
     }
@@ -158,14 +166,18 @@ impl LiveCall {
         app: &Arc<dyn AnyApp>,
         now: Instant,
     ) -> Result<Self, StateError> {
-        let StateV2 { base: state, more } = read_whole(state)?;
+        let StateV2 {
+            base: state,
+            more,
+            legs,
+        } = read_state(state)?;
         if state.app != app.name() {
             return Err(StateError::App(state.app));
         }
         let written = now - age;
         let span = |ms: u32| Duration::from_millis(u64::from(ms));
         Ok(Self {
-            sip: SipCall::restore(state.sip, more, written),
+            sip: SipCall::restore(state.sip, more, legs, written),
             state: app.decode(&state.app_state)?,
             app: Arc::clone(app),
             timers: state
@@ -182,6 +194,7 @@ impl LiveCall {
             unsure: None,
             source: None,
             counted: false,
+            kept: Vec::new(),
             deferred: Vec::new(),
             asked: None,
         })

@@ -17,6 +17,7 @@
 mod answers;
 mod births;
 mod counts;
+mod dial;
 mod effects;
 mod front;
 mod joining;
@@ -44,7 +45,7 @@ use crate::cluster::policy::Replication;
 use crate::cluster::view::View;
 use crate::cluster::{Cluster, Sabotage};
 use crate::io::{Answer, Input, Output};
-use crate::sip::effect::Outgoing;
+use crate::sip::effect::{LegId, Outgoing};
 use crate::sip::locator::Sealer;
 use crate::sip::transaction::key::TransactionKey;
 use counts::Counts;
@@ -110,6 +111,9 @@ struct PendingAsk {
 /// How long a signal may look for its call.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// An output that waits, and whose it is.
+type Held = (LegId, Outgoing);
+
 /// One shard of a node.
 pub struct Shard {
     shard: u16,
@@ -119,7 +123,7 @@ pub struct Shard {
     app: Arc<dyn AnyApp>,
     policy: Replication,
     view: Arc<View>,
-    cluster: Cluster<Outgoing>,
+    cluster: Cluster<Held>,
     calls: Map<CallId, LiveCall>,
     /// INVITE transactions by key: what a tagless repetition or CANCEL finds its call by.
     invites: Map<TransactionKey, CallId>,
@@ -135,6 +139,8 @@ pub struct Shard {
     outputs: VecDeque<Output>,
     /// Until then it waits for the others; none once they are linked.
     joined_by: Option<Instant>,
+    /// More comes in than gets done.
+    overloaded: bool,
     wire_max: u8,
     /// The wire version to speak with each linked member.
     wires: BTreeMap<MemberId, u8>,
@@ -186,6 +192,7 @@ impl Shard {
             next_refresh: Instant::START,
             outputs: VecDeque::new(),
             joined_by: config.joined_by,
+            overloaded: false,
             wire_max: config.wire_max,
             wires: BTreeMap::new(),
             rng,
@@ -210,7 +217,7 @@ impl Shard {
         self.live
     }
 
-    /// Takes one input.
+    /// Takes one input. Others may follow before outputs are asked for.
     pub fn handle(&mut self, now: Instant, input: Input) {
         match input {
             Input::Sip { flow, bytes } => self.on_sip(flow, bytes, now),
@@ -244,6 +251,7 @@ impl Shard {
             Input::LinkDown { member, session } => {
                 self.cluster.on_link_down(member, session, now);
             }
+            Input::Overloaded(overloaded) => self.overloaded = overloaded,
             Input::Renamed(me) => self.cluster.on_renamed(me, now),
             Input::Ask { ask, request } => self.on_ask(ask, request, now),
         }

@@ -46,7 +46,7 @@ impl Shard {
         let holding = self.cluster.holding(key)?;
         let (record, _) = self.cluster.record(key)?;
         let state = read_state(&record.state).ok()?;
-        let dialog = state.sip.dialog();
+        let dialog = state.base.sip.dialog();
         Some(Probe {
             holding,
             confirmed: dialog.stage != Stage::Early,

@@ -1,14 +1,13 @@
 //! Requests of our own: when one may go, with which number and by which way. What they say is the
 //! call's to know.
 
-use bytes::Bytes;
-
 use super::Shard;
-use crate::app::Command;
+use crate::app::{Command, Draft};
 use crate::base::ids::CallId;
 use crate::base::time::{Duration, Instant};
-use crate::sip::call::{CallError, Egress, SipCall};
 use crate::sip::dialog::is_sdp;
+use crate::sip::effect::LegId;
+use crate::sip::leg::{CallError, Egress, Leg};
 use crate::sip::locator::{Locator, owner_hint};
 use crate::sip::method::Method;
 
@@ -19,47 +18,48 @@ impl Shard {
     pub(super) fn own_request(
         &mut self,
         key: CallId,
-        method: Method,
-        headers: Vec<(String, String)>,
-        body: Option<(String, Bytes)>,
+        id: LegId,
+        mark: u32,
+        draft: Draft,
     ) -> Result<(), CallError> {
-        let described = body.as_ref().is_some_and(|(kind, _)| is_sdp(kind));
-        let calls = self.calls.get(&key);
-        let busy = calls.is_some_and(|call| !call.sip.may_request(&method, described));
-        if busy || !self.lease_allows(key) {
+        let body = draft.body.as_ref();
+        let described = body.is_some_and(|(kind, _)| is_sdp(kind));
+        let leg = self.leg(key, id).ok_or(CallError::Ended)?;
+        let busy = !leg.may_request(&draft.method, described);
+        if busy || !self.lease_allows(key, id) {
             // An offer is open, or (PROTOCOL.md rule 23) its number is not safe yet.
             if let Some(call) = self.calls.get_mut(&key) {
-                call.deferred.push(Command::Request(method, headers, body));
+                call.deferred.push((id, Command::Request(mark, draft)));
             }
             return Ok(());
         }
-        let egress = if method == Method::Invite {
-            self.invite_egress(key)
+        let egress = if draft.method == Method::Invite {
+            self.invite_egress(key, id)
         } else {
-            self.egress(key)
+            self.egress(key, id)
         };
         let Some(egress) = egress else {
             return Err(CallError::Ended);
         };
-        let Some(call) = self.calls.get_mut(&key) else {
-            return Err(CallError::Ended);
-        };
+        let leg = self.leg_mut(key, id).ok_or(CallError::Ended)?;
+        let Draft {
+            method,
+            headers,
+            body,
+        } = draft;
         let body = body
             .as_ref()
             .map(|(kind, body)| (kind.as_str(), body.as_ref()));
-        call.sip.request(method, &headers, body, egress).map(|_| ())
+        leg.request(method, &headers, body, mark, egress)
+            .map(|_| ())
     }
 
-    pub(super) fn lease_allows(&mut self, key: CallId) -> bool {
+    pub(super) fn lease_allows(&mut self, key: CallId, id: LegId) -> bool {
         let Some(call) = self.calls.get(&key) else {
             return false;
         };
-        let next = call
-            .sip
-            .dialog()
-            .local_seq
-            .max(call.cseq_floor)
-            .saturating_add(1);
+        let used = call.sip.leg(id).map_or(0, |leg| leg.dialog().local_seq);
+        let next = used.max(call.cseq_floor).saturating_add(1);
         let (lease, known) = self.cluster.lease(key);
         if next >= lease {
             self.cluster.extend_lease(key);
@@ -73,51 +73,52 @@ impl Shard {
             .calls
             .get_mut(&key)
             .map(|call| std::mem::take(&mut call.deferred));
-        for command in deferred.unwrap_or_default() {
-            self.obey(key, command, now);
+        for (leg, command) in deferred.unwrap_or_default() {
+            self.obey(key, leg, command, now);
         }
     }
 
     /// Sends what the call owes by itself; whether there was something.
     pub(super) fn send_due(&mut self, key: CallId, now: Instant) -> bool {
-        let Some(call) = self.calls.get_mut(&key) else {
-            return false;
-        };
-        if call.sip.owes_ack() {
-            call.sip.send_acks();
+        if let Some(id) = self.leg_that(key, Leg::owes_ack)
+            && let Some(leg) = self.leg_mut(key, id)
+        {
+            leg.send_acks();
             return true;
         }
         self.send_prack(key, now)
             || self.send_notify(key, now)
             || self.send_deferred(key, now)
             || self.send_refresh(key, now)
+            || self.send_invite(key, now)
     }
 
     /// PROTOCOL.md rule 23: whether the number of the next request is safe; what is due is put off
     /// by `delay` if not.
-    pub(super) fn leased_or(&mut self, key: CallId, delay: impl FnOnce(&mut SipCall)) -> bool {
-        let allowed = self.lease_allows(key);
-        if !allowed && let Some(call) = self.calls.get_mut(&key) {
-            delay(&mut call.sip);
+    pub(super) fn leased_or(
+        &mut self,
+        key: CallId,
+        id: LegId,
+        delay: impl FnOnce(&mut Leg),
+    ) -> bool {
+        let allowed = self.lease_allows(key, id);
+        if !allowed && let Some(leg) = self.leg_mut(key, id) {
+            delay(leg);
         }
         allowed
     }
 
     fn send_prack(&mut self, key: CallId, now: Instant) -> bool {
-        let calls = self.calls.get(&key);
-        if !calls.is_some_and(|call| call.sip.owes_prack(now)) {
-            return false;
-        }
-        if !self.leased_or(key, |sip| sip.delay_prack(now + LEASE_WAIT)) {
-            return false;
-        }
-        let Some(egress) = self.egress(key) else {
+        let Some(id) = self.leg_that(key, |leg| leg.owes_prack(now)) else {
             return false;
         };
-        let sent = self
-            .calls
-            .get_mut(&key)
-            .map(|call| call.sip.send_prack(egress));
+        if !self.leased_or(key, id, |leg| leg.delay_prack(now + LEASE_WAIT)) {
+            return false;
+        }
+        let Some(egress) = self.egress(key, id) else {
+            return false;
+        };
+        let sent = self.leg_mut(key, id).map(|leg| leg.send_prack(egress));
         if let Some(Err(error)) = sent {
             tracing::warn!(?key, %error, "PRACK can't be sent");
         }
@@ -125,18 +126,17 @@ impl Shard {
     }
 
     fn send_notify(&mut self, key: CallId, now: Instant) -> bool {
-        let calls = self.calls.get(&key);
-        if !calls.is_some_and(|call| call.sip.owes_notify(now)) {
-            return false;
-        }
-        if !self.leased_or(key, |sip| sip.delay_notify(now + LEASE_WAIT)) {
-            return false;
-        }
-        let Some(egress) = self.egress(key) else {
+        let Some(id) = self.leg_that(key, |leg| leg.owes_notify(now)) else {
             return false;
         };
-        let call = self.calls.get_mut(&key);
-        if let Some(Err(error)) = call.map(|call| call.sip.send_notify(egress, now)) {
+        if !self.leased_or(key, id, |leg| leg.delay_notify(now + LEASE_WAIT)) {
+            return false;
+        }
+        let Some(egress) = self.egress(key, id) else {
+            return false;
+        };
+        let leg = self.leg_mut(key, id);
+        if let Some(Err(error)) = leg.map(|leg| leg.send_notify(egress, now)) {
             tracing::warn!(?key, %error, "NOTIFY can't be sent");
         }
         true
@@ -154,13 +154,16 @@ impl Shard {
     }
 
     pub(super) fn send_bye(&mut self, key: CallId) -> bool {
-        let Some(egress) = self.egress(key) else {
+        let Some(id) = self.leg_that(key, Leg::owes_bye) else {
             return false;
         };
-        let Some(call) = self.calls.get_mut(&key) else {
+        let Some(egress) = self.egress(key, id) else {
             return false;
         };
-        match call.sip.bye(egress) {
+        let Some(leg) = self.leg_mut(key, id) else {
+            return false;
+        };
+        match leg.bye(egress) {
             Ok(()) => true,
             Err(error) => {
                 tracing::warn!(?key, %error, "BYE can't be sent");
@@ -171,10 +174,10 @@ impl Shard {
     }
 
     /// How the call's next own request leaves, its branch sealed.
-    pub(super) fn egress(&mut self, key: CallId) -> Option<Egress> {
+    pub(super) fn egress(&mut self, key: CallId, id: LegId) -> Option<Egress> {
         let call = self.calls.get(&key)?;
-        let dialog = call.sip.dialog();
-        let flow = self.way_out(&dialog.flow)?;
+        let dialog = call.sip.leg(id)?.dialog();
+        let flow = self.way_out(&dialog.flow, Some(key))?;
         let locator = Locator {
             call: key,
             hint: owner_hint(self.view.me.node),

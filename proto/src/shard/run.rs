@@ -1,16 +1,17 @@
 //! Running a call: its effects, its application's commands, what is written to the record, and the
 //! policy table at work.
 
-use super::Shard;
 use super::live::LiveCall;
 use super::policy::{Wait, wait};
+use super::{Held, Shard};
 use crate::app::{Command, Event, Scene};
 use crate::base::ids::CallId;
 use crate::base::time::{Duration, Instant};
 use crate::cluster::policy::When;
 use crate::sip::call::SipCall;
 use crate::sip::dialog::Stage;
-use crate::sip::effect::{Class, Effect, Event as SipEvent, Outgoing};
+use crate::sip::effect::{Class, Effect, Event as SipEvent, LegId};
+use crate::sip::leg::{CallError, Leg};
 use crate::sip::transaction::key::TransactionKey;
 use crate::wire::Ending;
 
@@ -22,7 +23,7 @@ impl Shard {
     /// table. `by_timer`: nothing but time caused this, so a BYE may have to stay (see
     /// `Cluster::hold`).
     pub(super) fn settle(&mut self, key: CallId, by_timer: bool, now: Instant) {
-        let mut ready: Vec<Outgoing> = Vec::new();
+        let mut ready: Vec<Held> = Vec::new();
         let mut touched = false;
         loop {
             let Some(call) = self.calls.get_mut(&key) else {
@@ -39,13 +40,13 @@ impl Shard {
                 }
                 break;
             }
-            for effect in effects {
+            for (leg, effect) in effects {
                 match effect {
                     Effect::Send { flow, bytes } => self.send_sip(Some(key), flow, bytes),
-                    Effect::Ready(outgoing) => ready.push(outgoing),
+                    Effect::Ready(outgoing) => ready.push((leg, outgoing)),
                     Effect::Event(event) => {
                         touched = true;
-                        self.tell_app(key, app_event(*event), now);
+                        self.tell_app(key, leg, app_event(*event), now);
                     }
                 }
             }
@@ -65,19 +66,32 @@ impl Shard {
         self.after(key, now);
     }
 
+    /// A leg of a call that runs here.
+    pub(super) fn leg(&self, key: CallId, id: LegId) -> Option<&Leg> {
+        self.calls.get(&key)?.sip.leg(id)
+    }
+
+    /// As [`Shard::leg`].
+    pub(super) fn leg_mut(&mut self, key: CallId, id: LegId) -> Option<&mut Leg> {
+        self.calls.get_mut(&key)?.sip.leg_mut(id)
+    }
+
+    /// The eldest leg of a call that `is` so.
+    pub(super) fn leg_that(&self, key: CallId, is: impl Fn(&Leg) -> bool) -> Option<LegId> {
+        self.calls.get(&key)?.sip.find(is)
+    }
+
     /// Puts an output to the policy table.
-    pub(super) fn let_out(
-        &mut self,
-        key: CallId,
-        outgoing: Outgoing,
-        by_timer: bool,
-        now: Instant,
-    ) {
-        match wait(outgoing.class, !self.cluster.is_early(key)) {
-            Wait::InOrder if !self.cluster.is_holding(key) => self.emit(key, outgoing, now),
+    pub(super) fn let_out(&mut self, key: CallId, held: Held, by_timer: bool, now: Instant) {
+        let class = held.1.class;
+        if !self.cluster.is_active(key) {
+            return; // fenced since; the effect that says so is under way
+        }
+        match wait(class, !self.cluster.is_early(key)) {
+            Wait::InOrder if !self.cluster.is_holding(key) => self.emit(key, held, now),
             Wait::InOrder | Wait::Replicated => {
-                let by_timer = by_timer && outgoing.class == Class::Request;
-                self.cluster.hold(key, outgoing, by_timer, now);
+                let by_timer = by_timer && class == Class::Request;
+                self.cluster.hold(key, held, by_timer, now);
             }
         }
     }
@@ -103,16 +117,18 @@ impl Shard {
     }
 
     /// Lets an output out.
-    pub(super) fn emit(&mut self, key: CallId, outgoing: Outgoing, now: Instant) {
+    pub(super) fn emit(&mut self, key: CallId, (leg, outgoing): Held, now: Instant) {
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
-        call.sip.emit(outgoing, now);
+        if let Some(leg) = call.sip.leg_mut(leg) {
+            leg.emit(outgoing, now);
+        }
         if let Some(asked) = call.asked.take() {
             let micros = u64::try_from(now.since(asked).as_micros()).unwrap_or(u64::MAX);
             self.counts.takeover.record(micros);
         }
-        for effect in call.sip.take_effects() {
+        for (_, effect) in call.sip.take_effects() {
             if let Effect::Send { flow, bytes } = effect {
                 self.send_sip(Some(key), flow, bytes);
             }
@@ -125,7 +141,8 @@ impl Shard {
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
-        let standing = call.sip.dialog().stage != Stage::Early && !call.sip.is_unacked();
+        let first = call.sip.first();
+        let standing = first.dialog().stage != Stage::Early && !first.is_unacked();
         if standing && let Some(source) = call.source.take() {
             self.setups.end(source);
         }
@@ -208,7 +225,8 @@ impl Shard {
         let changed = call.sip.take_changed() || touched;
         // What has a record keeps it true; `when` governs only who gets one (SIP.md S4).
         let recorded = self.policy.when == When::Early || !self.cluster.is_early(key);
-        let answered = call.sip.dialog().stage == Stage::Confirmed;
+        // Whoever answers for the caller must know whose phone rings for it.
+        let answered = call.sip.is_confirmed() || !call.sip.is_plain();
         if changed && (recorded || answered || expose) {
             let end = ending(&call.sip);
             let state = call.encode(wire, now);
@@ -216,41 +234,39 @@ impl Shard {
         }
     }
 
-    pub(super) fn tell_app(&mut self, key: CallId, event: Event, now: Instant) {
+    pub(super) fn tell_app(&mut self, key: CallId, leg: LegId, event: Event, now: Instant) {
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
         let mut commands = Vec::new();
         let app = std::sync::Arc::clone(&call.app);
-        let open_invite = call.sip.open_invite();
-        let dialog = call.sip.dialog();
         let scene = Scene {
             id: key,
-            dialog,
-            open_invite: open_invite.as_ref(),
+            leg,
+            legs: &call.sip,
         };
         app.on_event(scene, call.state.as_mut(), &mut commands, event);
-        for command in commands {
-            self.obey(key, command, now);
+        for (leg, command) in commands {
+            self.obey(key, leg, command, now);
         }
     }
 
-    pub(super) fn obey(&mut self, key: CallId, command: Command, now: Instant) {
+    pub(super) fn obey(&mut self, key: CallId, id: LegId, command: Command, now: Instant) {
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
         let outcome = match command {
-            Command::Respond(id, reply) => call.sip.respond(id, &reply),
-            Command::Notify(refer, line, last) => {
-                call.sip.notify(refer, &line, last);
+            Command::Keep(request) => {
+                call.kept.push((id, request));
                 Ok(())
             }
-            Command::Answer(description) => {
-                call.sip.answer_offer(description);
-                Ok(())
-            }
+            Command::Dial(dial) => return self.dial(key, id, &dial, now),
             Command::HangUp => {
-                call.sip.hang_up(); // the BYE, if due, is sent when the call settles
+                call.sip.hang_up(id); // the BYE, if due, is sent when the call settles
+                Ok(())
+            }
+            Command::HangUpAll => {
+                call.sip.hang_up_all();
                 Ok(())
             }
             Command::SetTimer(id, after) => {
@@ -261,7 +277,11 @@ impl Shard {
                 call.timers.retain(|(other, _)| *other != id);
                 Ok(())
             }
-            Command::Request(method, headers, body) => self.own_request(key, method, headers, body),
+            Command::Request(mark, draft) => self.own_request(key, id, mark, draft),
+            Command::Respond(..) | Command::Notify(..) | Command::Answer(_) => {
+                let leg = call.sip.leg_mut(id);
+                leg.map_or(Err(CallError::Ended), |leg| tell_leg(leg, command))
+            }
         };
         if let Err(error) = outcome {
             tracing::debug!(?key, %error, "application's command refused");
@@ -285,7 +305,10 @@ impl Shard {
         };
         let touched = !timers.is_empty();
         for timer in timers {
-            self.tell_app(key, Event::Timer(timer), now);
+            let Some(leg) = self.calls.get(&key).map(|call| call.sip.first_name()) else {
+                return;
+            };
+            self.tell_app(key, leg, Event::Timer(timer), now);
         }
         self.retry_deferred(key, now);
         if touched {
@@ -300,9 +323,25 @@ impl Shard {
             return;
         };
         // A change that also ends the call is written once, when the call settles.
-        if call.sip.dialog().stage == Stage::Confirmed && !call.sip.owes_bye() {
+        if call.sip.ended().is_none() && !call.sip.owes_bye() {
             self.write_record(key, true, now);
         }
+    }
+}
+
+/// What a command asks of one leg.
+fn tell_leg(leg: &mut Leg, command: Command) -> Result<(), CallError> {
+    match command {
+        Command::Respond(id, reply) => leg.respond(id, &reply),
+        Command::Notify(refer, line, last) => {
+            leg.notify(refer, &line, last);
+            Ok(())
+        }
+        Command::Answer(description) => {
+            leg.answer_offer(description);
+            Ok(())
+        }
+        _ => Ok(()), // no leg's
     }
 }
 
@@ -327,13 +366,13 @@ fn app_event(event: SipEvent) -> Event {
             initial,
         },
         SipEvent::Ack { message } => Event::Ack { message },
-        SipEvent::Progress { id, message } => Event::Progress { id, message },
+        SipEvent::Progress { mark, message } => Event::Progress { mark, message },
         SipEvent::Response {
-            id,
+            mark,
             method,
             message,
         } => Event::Response {
-            id,
+            mark,
             method,
             message,
         },

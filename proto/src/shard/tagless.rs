@@ -11,7 +11,7 @@ use crate::base::ids::{CallId, shard_of};
 use crate::base::time::{Duration, Instant};
 use crate::cluster::view::MemberInfo;
 use crate::io::{Input, Output};
-use crate::sip::call::server_key;
+use crate::sip::leg::server_key;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
 use crate::sip::reception::{Verdict, screen};
@@ -38,9 +38,14 @@ impl Shard {
         let position = self.sealer.position(came.request.call_id().as_bytes());
         let shard = shard_of(position, self.shards);
         if shard != self.shard {
-            let Came { flow, bytes, .. } = came;
+            let (flow, bytes) = (came.flow, came.bytes);
             let input = Input::Sip { flow, bytes };
-            self.outputs.push_back(Output::Forward { shard, input });
+            let fresh = *came.request.method() == Method::Invite;
+            self.outputs.push_back(Output::Forward {
+                shard,
+                input,
+                fresh,
+            });
             return;
         }
         let own = server_key(&came.request);
@@ -115,6 +120,11 @@ impl Shard {
         now: Instant,
     ) {
         let hash = self.transaction_hash(&transaction);
+        // What was given to somebody before is not to be refused as well.
+        let given = self.cluster.submitted_to(hash, position).is_some();
+        if self.overloaded && !given && !self.cluster.may_still_answer(hash) {
+            return self.turn_away(&came, "overloaded");
+        }
         let chosen = if self.takes_calls() || came.hops >= HOPS_MAX {
             None
         } else {
@@ -144,13 +154,16 @@ impl Shard {
             None if came.hops == 0 && self.awaits_members(now) => {
                 self.counts.rejected.count("members_unknown");
             }
-            None => {
-                self.counts.rejected.count("nobody_serves");
-                let pause = retry_after(&came.request);
-                let retry = [("Retry-After", pause.as_str())];
-                self.answer_bare(&came.request, &came.flow, 503, None, &retry);
-            }
+            None => self.turn_away(&came, "nobody_serves"),
         }
+    }
+
+    /// RFC 3261 21.5.4.
+    fn turn_away(&mut self, came: &Came, why: &'static str) {
+        self.counts.rejected.count(why);
+        let pause = retry_after(&came.request);
+        let retry = [("Retry-After", pause.as_str())];
+        self.answer_bare(&came.request, &came.flow, 503, None, &retry);
     }
 
     /// Whether somebody is there of whom nothing more is known yet, or this node is so young that

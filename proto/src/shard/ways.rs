@@ -19,16 +19,17 @@ impl Shard {
     pub(super) fn send_sip(&mut self, key: Option<CallId>, flow: Flow, bytes: Bytes) {
         self.counts.sip_out.count(label(&bytes));
         let me = self.view.me.node;
-        let reachable = flow.ingress == me || self.cluster.reachable(flow.ingress).is_some();
+        let reachable = flow.ingress == me || self.cluster.reachable(flow.ingress, key).is_some();
         let way = if reachable {
             Some(flow)
         } else {
-            self.same_address(&flow).or_else(|| self.own_flow(&flow))
+            self.same_address(&flow, key)
+                .or_else(|| self.own_flow(&flow))
         };
         let Some(flow) = way else {
             return self.counts.rejected.count("no_way_out");
         };
-        match self.cluster.reachable(flow.ingress) {
+        match self.cluster.reachable(flow.ingress, key) {
             Some(member) if flow.ingress != me => {
                 let egress = wire::Egress { flow, bytes };
                 self.cluster.send_egress(member, key, egress);
@@ -39,26 +40,26 @@ impl Shard {
 
     /// The way that a new message of ours to `like` leaves by: what came in at an edge goes out
     /// there, everything else from our own socket.
-    pub(super) fn way_out(&self, like: &Flow) -> Option<Flow> {
+    pub(super) fn way_out(&self, like: &Flow, key: Option<CallId>) -> Option<Flow> {
         let edge = |info: &MemberInfo| info.meta.role == Role::Edge;
         let ingress = self.view.node(like.ingress);
         if like.ingress == self.view.me.node || !ingress.is_some_and(edge) {
             return self.own_flow(like);
         }
-        if self.cluster.reachable(like.ingress).is_some() {
+        if self.cluster.reachable(like.ingress, key).is_some() {
             return Some(like.clone());
         }
-        self.same_address(like).or_else(|| self.own_flow(like))
+        self.same_address(like, key).or_else(|| self.own_flow(like))
     }
 
     /// The same address at another member that lives.
-    fn same_address(&self, like: &Flow) -> Option<Flow> {
+    fn same_address(&self, like: &Flow, key: Option<CallId>) -> Option<Flow> {
         let me = self.view.me.node;
         let url = format!("{}://{}", like.transport.uri_name(), like.advertise);
         self.view.live().find_map(|info| {
             let node = info.id.node;
             let listener = info.meta.sip.iter().position(|one| **one == *url)?;
-            let lives = node == me || self.cluster.reachable(node).is_some();
+            let lives = node == me || self.cluster.reachable(node, key).is_some();
             (lives && node != like.ingress).then_some(Flow {
                 ingress: node,
                 listener: u16::try_from(listener).ok()?,

@@ -2,22 +2,39 @@
 //!
 //! Two kinds of output leave here. [`Effect::Send`] may go at once: it repeats what was released
 //! before, or tells of no state. [`Effect::Ready`] is put to the switchboard's policy table, which
-//! lets it pass or holds it at the gate; either way it comes back through `SipCall::emit`, and
+//! lets it pass or holds it at the gate; either way it comes back through `Leg::emit`, and
 //! only then do its transaction's timers start.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::message::Message;
 use super::method::Method;
 use crate::base::flow::Flow;
 
-/// A server transaction of a call: names the request that an application answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A server transaction of a leg: names the request that an application answers, at whichever
+/// member owns the call when it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RequestId(pub(crate) u32);
 
 /// A client transaction of a call: names a request of our own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OwnRequestId(pub(crate) u32);
+
+/// A leg of a call: a dialog, or an INVITE of ours that may become one.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct LegId(pub(crate) u16);
+
+impl LegId {
+    /// The name that is given after `count` others.
+    #[must_use]
+    pub fn later(self, count: usize) -> Self {
+        let count = u16::try_from(count).unwrap_or(u16::MAX);
+        Self(self.0.saturating_add(count))
+    }
+}
 
 /// What an output tells its receiver; the policy table goes by this alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +91,10 @@ pub enum Cause {
     NoAck,
     /// The peer does not know the dialog (481) or does not answer in it (408).
     Lost,
+    /// Our INVITE was refused, cancelled, or not answered in time.
+    Rejected,
+    /// Our INVITE was answered in another of its dialogs (RFC 3261 13.2.2.4).
+    Elsewhere,
 }
 
 /// What a call tells its application.
@@ -96,15 +117,15 @@ pub enum Event {
     /// A provisional response to an INVITE of our own, 100 excepted. One that has to be
     /// acknowledged comes once, and in order (RFC 3262 4).
     Progress {
-        /// Of which request.
-        id: OwnRequestId,
+        /// What the application called the request; 0 if nothing.
+        mark: u32,
         /// The response.
         message: Message,
     },
     /// A final response to a request of our own; `None` if there was none in time.
     Response {
-        /// Of which request.
-        id: OwnRequestId,
+        /// What the application called the request; 0 if nothing.
+        mark: u32,
         /// Its method.
         method: Method,
         /// The response.

@@ -19,6 +19,7 @@ pub mod call;
 pub mod dialog;
 pub mod effect;
 pub mod header;
+pub mod leg;
 #[cfg(test)]
 mod linear;
 mod lines;

@@ -3,9 +3,9 @@
 //!
 //! RFC 3261 8.2.1 to 8.2.3 in their order: method, URI scheme, extensions, content.
 
-use super::call::{ALLOW, EVENTS, SUPPORTED};
 use super::dialog::session_timer::{MIN_SE, is_too_small};
 use super::header::HeaderName;
+use super::leg::{ALLOW, EVENTS, SUPPORTED};
 use super::message::Message;
 use super::method::Method;
 use super::uri::Scheme;

@@ -138,3 +138,26 @@ fn a_full_gate_turns_new_calls_away_and_serves_those_that_stand() {
     world.datagram(0, &request("INVITE", "late", 1, "late", ""));
     assert!(world.pass(SECOND).contains("200 INVITE"), "all was let out");
 }
+
+// Method: the shell says that more comes in than gets done: who is known is served, who is new is
+// told to come again, at different times.
+#[test]
+fn an_overloaded_shard_turns_new_calls_away_and_serves_those_that_stand() {
+    let mut desk = Desk::new();
+    let near = "192.0.2.9";
+    assert_eq!(desk.bytes(invite(1, near, RING).into()), "180 INVITE");
+    desk.overloaded(true);
+    let mut pauses = std::collections::BTreeSet::new();
+    for number in 2..42 {
+        let fresh = desk.bytes(invite(number, near, RING).into());
+        assert_eq!(fresh, "503 INVITE");
+        let refusal = Message::parse(desk.sent.pop_back().unwrap()).unwrap();
+        pauses.insert(refusal.header(HeaderName::RetryAfter).unwrap().to_owned());
+    }
+    assert!(pauses.len() > 3, "not all at once: {pauses:?}");
+    assert_eq!(desk.bytes(invite(1, near, RING).into()), "180 INVITE");
+    let cancel = invite(1, near, "").replace("INVITE", "CANCEL");
+    assert_eq!(desk.bytes(cancel.into()), "200 CANCEL, 487 INVITE");
+    desk.overloaded(false);
+    assert_eq!(desk.bytes(invite(50, near, RING).into()), "180 INVITE");
+}

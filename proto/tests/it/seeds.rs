@@ -95,6 +95,11 @@ fn calls_keep_their_word() {
 }
 
 #[test]
+fn calls_of_ours_come_to_their_end() {
+    check(bodies::dialled, &files("fuzz/seeds/dialled"));
+}
+
+#[test]
 fn a_shard_takes_anything() {
     check(bodies::shard, &before(20, messages()));
     check(bodies::shard, &files("fuzz/seeds/shard"));

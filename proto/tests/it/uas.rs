@@ -57,7 +57,7 @@ pub(crate) struct Desk {
     pub(crate) now: Instant,
     pub(crate) flow: Flow,
     pub(crate) sent: VecDeque<Bytes>,
-    tag: String,
+    pub(crate) tag: String,
 }
 
 impl Desk {
@@ -118,6 +118,10 @@ impl Desk {
         }
     }
 
+    pub(crate) fn overloaded(&mut self, so: bool) {
+        self.shard.handle(self.now, Input::Overloaded(so));
+    }
+
     pub(crate) fn drain(&mut self) -> String {
         let mut lines = Vec::new();
         while let Some(output) = self.shard.poll_output(self.now) {
@@ -148,7 +152,7 @@ impl Desk {
         lines.join(", ")
     }
 
-    fn raw(&mut self, text: &str) -> String {
+    pub(crate) fn raw(&mut self, text: &str) -> String {
         self.bytes(Bytes::from(text.replace('\n', "\r\n")))
     }
 
@@ -158,7 +162,7 @@ impl Desk {
         self.drain()
     }
 
-    fn say(&mut self, method: &str, cseq: u32, branch: &str, extra: &str) -> String {
+    pub(crate) fn say(&mut self, method: &str, cseq: u32, branch: &str, extra: &str) -> String {
         let tag = if extra.contains("tagless") {
             String::new()
         } else {
@@ -237,7 +241,7 @@ fn a_call_is_answered_confirmed_and_ended_by_the_caller() {
 }
 
 #[test]
-fn a_2xx_is_repeated_until_its_ack_and_then_given_up_with_a_bye() {
+fn d11_a_2xx_is_repeated_until_its_ack_and_then_given_up_with_a_bye() {
     let mut desk = Desk::new();
     desk.say("INVITE", 1, "i", "tagless\n");
     let sent = desk.pass(SECOND * 31);
@@ -250,7 +254,7 @@ fn a_2xx_is_repeated_until_its_ack_and_then_given_up_with_a_bye() {
 }
 
 #[test]
-fn cancel_ends_what_is_not_answered() {
+fn t15_cancel_ends_what_is_not_answered() {
     let mut desk = Desk::new();
     assert_eq!(
         desk.say("INVITE", 1, "i", "tagless\nX-Ring: 1\n"),
@@ -311,7 +315,7 @@ fn what_belongs_to_no_call_is_answered_without_state() {
 }
 
 #[test]
-fn the_same_invite_by_two_ways_is_merged() {
+fn t19_the_same_invite_by_two_ways_is_merged() {
     let mut desk = Desk::new();
     desk.say("INVITE", 1, "one", "tagless\nX-Ring: 1\n");
     assert_eq!(

@@ -65,6 +65,8 @@ pub struct Agent {
     pub(super) servers: HashMap<String, Served>,
     timers: BTreeMap<(Duration, u64), Timer>,
     outbox: VecDeque<Outgoing>,
+    /// Calls that come are answered.
+    pub(super) accepts: bool,
 }
 
 impl Agent {
@@ -83,7 +85,14 @@ impl Agent {
             servers: HashMap::new(),
             timers: BTreeMap::new(),
             outbox: VecDeque::new(),
+            accepts: false,
         }
+    }
+
+    /// From now on calls that come are answered at once. Else they get 481, as everything does that
+    /// belongs to no call of this phone's.
+    pub fn accept_calls(&mut self) {
+        self.accepts = true;
     }
 
     /// Calls `user` at the node `to`.
@@ -269,12 +278,12 @@ impl Agent {
         format!("z9hG4bK{}b{n}", self.seed)
     }
 
-    fn next_number(&mut self) -> u64 {
+    pub(super) fn next_number(&mut self) -> u64 {
         self.count += 1;
         self.count
     }
 
-    fn add(&mut self, call: Call) -> CallNo {
+    pub(super) fn add(&mut self, call: Call) -> CallNo {
         let no = CallNo(self.calls.len());
         self.by_call_id.insert(call.call_id.clone(), no);
         self.calls.push(call);

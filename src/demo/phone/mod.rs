@@ -108,6 +108,11 @@ impl Phone {
         self.act(|agent, now| agent.invite(now, to, "answer", ack))
     }
 
+    /// From now on it answers calls that come.
+    pub fn accept_calls(&self) {
+        self.act(|agent, _| agent.accept_calls());
+    }
+
     /// Carries on a dialog that another user agent on this address has set up.
     pub fn adopt(&self, dialog: Adopted) -> CallNo {
         self.act(|agent, now| agent.adopt(now, dialog))

@@ -1,5 +1,5 @@
-//! The phone as a server: it says 200 to what comes in its dialogs, 481 to what does not, and
-//! replays its response when a request comes again.
+//! The phone as a server: it says 200 to what comes in its dialogs, and to calls if it was told to
+//! answer them, 481 to all else, and replays its response when a request comes again.
 //!
 //! Must not know: sockets. RFC 3261 12.2.2, 13.3.1.4, 15.1.2, 17.2.
 
@@ -7,11 +7,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::agent::{Agent, Served, Timer};
-use super::call::{CallNo, CallState, End, Incoming};
+use super::call::{AckRule, Call, CallNo, CallState, End, Incoming};
 use super::exchange::{GIVE_UP, T1, T2};
 use super::text;
 use crate::proto::sip::write::response_target;
-use crate::proto::sip::{Message, Method};
+use crate::proto::sip::{HeaderName, Message, Method};
 
 impl Agent {
     pub(super) fn on_request(
@@ -40,19 +40,23 @@ impl Agent {
             self.send(to, response, call);
             return call;
         }
+        let call = call.or_else(|| self.accepted(now, source, request));
         let to = response_target(&via, source);
         let status = call.map_or(481, |no| self.judge(no, request));
         let incoming = call.map(|no| self.note(now, no, source, request, status));
         let offers = status == 200
             && (*request.method() == Method::Invite
                 || (*request.method() == Method::Update && !request.body().is_empty()));
+        let tag = match call {
+            Some(no) => self.calls[no.0].local_tag.clone(),
+            None => format!("{}x", self.seed),
+        };
         let answer = call.filter(|_| offers).map(|no| {
             let call = &mut self.calls[no.0];
             call.sdp_version += 1;
             &*call
         });
-        let stray_tag = format!("{}x", self.seed);
-        let response = text::response(self.local, request, source, status, &stray_tag, answer);
+        let response = text::response(self.local, request, source, status, &tag, answer);
         let repeats = status == 200 && *request.method() == Method::Invite;
         self.servers.insert(
             key.clone(),
@@ -69,6 +73,35 @@ impl Agent {
             self.arm(now + T1, Timer::RepeatSuccess(key, T1, now + GIVE_UP));
         }
         call
+    }
+
+    /// The call that an INVITE begins, if such are answered here.
+    fn accepted(&mut self, now: Duration, source: SocketAddr, invite: &Message) -> Option<CallNo> {
+        let fresh = *invite.method() == Method::Invite && invite.to_tag().is_none();
+        if !self.accepts || !fresh {
+            return None;
+        }
+        let n = self.next_number();
+        let local_tag = format!("{}t{n}", self.seed);
+        let value = |name| invite.values(name).next().map(str::to_owned);
+        let routes = invite.values(HeaderName::RecordRoute);
+        let call = Call {
+            call_id: invite.call_id().to_owned(),
+            local: format!("{};tag={local_tag}", value(HeaderName::To)?),
+            local_tag,
+            remote: value(HeaderName::From)?,
+            remote_tag: invite.from_tag().map(str::to_owned),
+            target: invite.contact()?.uri.as_str().to_owned(),
+            routes: routes.map(str::to_owned).collect(),
+            cseq: 0,
+            remote_cseq: None,
+            sdp_version: 0,
+            ack: AckRule::Same,
+            state: CallState::Answered,
+            answered: Some((now, source)),
+            incoming: Vec::new(),
+        };
+        Some(self.add(call))
     }
 
     pub(super) fn repeat_success(

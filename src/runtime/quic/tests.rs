@@ -296,6 +296,7 @@ async fn a_later_life_replaces_the_earlier() {
     let mut a = Node::start(&ca.pki("a"), "a");
     let mut old = Node::start(&ca.pki("b"), "b");
     let (_, first) = link_up(&old, &mut a).await;
+    old.up(0).await; // closed before, it would never have been a link there
     let new = Node::living(&ca.pki("b"), "b", 2);
     // The newer life's link is the next to come up, and the older one's was taken down before.
     let (_, second) = link_up(&new, &mut a).await;

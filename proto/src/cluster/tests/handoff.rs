@@ -289,3 +289,33 @@ fn rule_16_calls_are_given_back() {
     assert!(keys.iter().all(|key| world.is_settled(*key)));
     clean(&world);
 }
+
+/// Rule 17: an heir lists whoever it heard of, which may be more than are asked for. One of them
+/// that is gone, and has left enough behind, is named no longer: nobody waits for it again.
+#[test]
+fn rule_17_a_gone_member_that_nobody_misses_is_listed_no_more() {
+    let (mut world, replicas) = with_call(5, 3, AckPolicy::One);
+    let spare = bystander(&world, &replicas);
+    let members = [replicas[0], replicas[1], spare].map(|nth| world.cluster(nth).me);
+    let now = world.node_now(0);
+    world.cluster(0).change_members(KEY, members.into(), now);
+    world.drain(0);
+    world.run_for(MS * 200);
+    assert_eq!(world.replicas(KEY).len(), 3, "{}", world.describe(KEY));
+    world.crash(replicas[0], Duration::from_secs(1));
+    let left = |world: &World| {
+        let mut left = world.replicas(KEY);
+        left.sort_unstable();
+        left
+    };
+    let mut wanted = [replicas[1], spare];
+    wanted.sort_unstable();
+    assert!(
+        world.run_until(MS * 5_000, |world| left(world) == wanted),
+        "{}",
+        world.describe(KEY)
+    );
+    world.run_for(MS * 200);
+    assert!(world.is_settled(KEY), "{}", world.describe(KEY));
+    clean(&world);
+}

@@ -131,6 +131,66 @@ impl Dialog {
         }
     }
 
+    /// What an INVITE of ours to `target` asks for; it is a dialog once a response has a tag.
+    /// `local_uri` and `remote_uri` are From and To without tags, `routes` the Route values of the
+    /// INVITE. RFC 3261 8.1.1, 12.1.2.
+    #[must_use]
+    pub fn outgoing(
+        [local_uri, remote_uri, target]: [&str; 3],
+        routes: &[String],
+        [call_id, local_tag]: [&str; 2],
+        flow: &Flow,
+    ) -> Self {
+        Self {
+            call_id: call_id.to_owned(),
+            orientation: Orientation::Uac,
+            stage: Stage::Early,
+            local_tag: local_tag.to_owned(),
+            remote_tag: String::new(),
+            local_uri: local_uri.to_owned(),
+            remote_uri: remote_uri.to_owned(),
+            local_seq: 0,
+            remote_seq: None,
+            route_set: routes.to_vec(),
+            remote_target: target.to_owned(),
+            secure: target.starts_with("sips:"),
+            contact: contact_value(flow),
+            flow: flow.clone(),
+            peer_allow: None,
+            peer_supported: None,
+            session: Session::default(),
+        }
+    }
+
+    /// A response to our INVITE makes the dialog, or makes it anew from the 2xx (RFC 3261 12.1.2,
+    /// 13.2.2.4).
+    pub fn establish(&mut self, response: &Message) {
+        let text = |name| response.header(name).map(str::to_owned);
+        response
+            .to_tag()
+            .unwrap_or_default()
+            .clone_into(&mut self.remote_tag);
+        self.route_set = response
+            .values(HeaderName::RecordRoute)
+            .map(str::to_owned)
+            .collect();
+        self.route_set.reverse();
+        if let Some(target) = contact_uri(response) {
+            self.remote_target = target;
+        }
+        self.peer_allow = text(HeaderName::Allow).or_else(|| self.peer_allow.take());
+        self.peer_supported = text(HeaderName::Supported).or_else(|| self.peer_supported.take());
+    }
+
+    /// Whether there is a peer to speak to: an INVITE of ours that nobody has answered with a tag
+    /// makes none yet.
+    #[must_use]
+    pub fn is_established(&self) -> bool {
+        self.orientation == Orientation::Uas
+            || self.stage != Stage::Early
+            || !self.remote_tag.is_empty()
+    }
+
     /// Whether the message's tags are this dialog's (RFC 3261 12.2.2). `to_us`: its To names us.
     #[must_use]
     pub fn matches(&self, request: &Message) -> bool {

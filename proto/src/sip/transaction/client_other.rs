@@ -312,7 +312,7 @@ mod tests {
 
     // Goal: T6, T21. Method: a request that nobody answers, in virtual time.
     #[test]
-    fn timer_e_doubles_to_t2_until_timer_f_fails_once() {
+    fn t6_timer_e_doubles_to_t2_until_timer_f_fails_once() {
         let mut actions = Vec::new();
         let request = Bytes::from_static(b"BYE");
         let mut udp = ClientOther::new(false, request.clone(), NOW, &mut actions);
@@ -328,7 +328,7 @@ mod tests {
 
     // Goal: T6. Method: a 100 after the first retransmission, then silence.
     #[test]
-    fn after_a_provisional_timer_e_is_t2() {
+    fn t6_after_a_provisional_timer_e_is_t2() {
         let mut machine = machine(false, "trying");
         let mut actions = Vec::new();
         machine.on_timeout(NOW + Duration::from_millis(500), &mut actions);
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn timer_k_absorbs_repeats_for_t4() {
+    fn t7_timer_k_absorbs_repeats_for_t4() {
         let mut machine = machine(false, "trying");
         let mut actions = Vec::new();
         machine.on_response(200, NOW, &mut actions);

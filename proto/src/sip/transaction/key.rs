@@ -163,7 +163,7 @@ mod tests {
 
     // Goal: T13. Method: pairs of requests that are, or are not, of one transaction.
     #[test]
-    fn branch_sent_by_and_method_name_a_server_transaction() {
+    fn t13_branch_sent_by_and_method_name_a_server_transaction() {
         let invite = key("z9hG4bKx", "Host.Example", Some(5060), "INVITE");
         assert_eq!(
             invite,
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cancel_has_its_own_key_and_knows_the_invites() {
+    fn t15_a_cancel_has_its_own_key_and_knows_the_invites() {
         let cancel = key("z9hG4bKx", "h", None, "CANCEL");
         let invite = key("z9hG4bKx", "h", None, "INVITE");
         assert_ne!(cancel, invite);
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_branch_to_rely_on_the_whole_request_is_the_key() {
+    fn t13_without_a_branch_to_rely_on_the_whole_request_is_the_key() {
         for branch in [
             None,
             Some(""),
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_is_matched_by_branch_and_cseq_method() {
+    fn t14_a_response_is_matched_by_branch_and_cseq_method() {
         assert_eq!(
             ClientKey::new("z9hG4bKx", "BYE"),
             ClientKey::new("z9hG4bKx", "BYE")

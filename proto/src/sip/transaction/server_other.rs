@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn timer_j_counts_from_release() {
+    fn t11_timer_j_counts_from_release() {
         let mut machine = ServerOther::new(false, NOW);
         let released = NOW + Duration::from_secs(20);
         let mut actions = Vec::new();

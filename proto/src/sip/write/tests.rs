@@ -66,7 +66,7 @@ fn top_via_tells_where_the_request_came_from() {
 }
 
 #[test]
-fn responses_go_where_rfc_3581_says() {
+fn x1_x2_responses_go_where_rfc_3581_says() {
     let check = |via: &str, want: &str| {
         let via = format!("SIP/2.0/{via}");
         let target = response_target(&Via::parse(&via).unwrap(), "1.2.3.4:9".parse().unwrap());
@@ -80,7 +80,7 @@ fn responses_go_where_rfc_3581_says() {
 }
 
 #[test]
-fn a_response_repeats_its_request() {
+fn t8_a_response_repeats_its_request_and_a_100_its_timestamp() {
     let request = request("SIP/2.0/UDP h;branch=z9hG4bK1");
     let bytes = ResponseBuilder::new(&request, 200)
         .to_tag("t9")

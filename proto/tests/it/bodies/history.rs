@@ -6,10 +6,8 @@ use bytes::Bytes;
 use callring_proto::base::flow::{Flow, Transport};
 use callring_proto::base::ids::NodeId;
 use callring_proto::base::time::{Duration, Instant};
-use callring_proto::sip::call::{
-    CallError, Egress, Reliability, Reply, SipCall, SipImage, SipMore,
-};
 use callring_proto::sip::effect::{Effect, Event, RequestId};
+use callring_proto::sip::leg::{CallError, Egress, Leg, LegImage, LegMore, Reliability, Reply};
 use callring_proto::sip::{HeaderName, Message, Method, ResponseBuilder};
 
 const TAG: &str = "ours";
@@ -30,7 +28,7 @@ pub(crate) struct Dice<'a>(pub(crate) &'a [u8]);
 
 impl Dice<'_> {
     /// A number below `bound`.
-    fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         let Some((first, rest)) = self.0.split_first() else {
             return 0;
         };
@@ -38,14 +36,19 @@ impl Dice<'_> {
         usize::from(*first) % bound
     }
 
-    fn flag(&mut self) -> bool {
+    /// Whether there are bytes left that choose.
+    pub(crate) fn goes_on(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    pub(crate) fn flag(&mut self) -> bool {
         self.below(2) == 1
     }
 }
 
 /// One call, its peer, and what has passed between them.
 pub(crate) struct History<'a> {
-    call: SipCall,
+    call: Leg,
     now: Instant,
     dice: Dice<'a>,
     cseq: u32,
@@ -89,7 +92,7 @@ impl<'a> History<'a> {
         let invite = text("INVITE", 7, 0, "", extra, body);
         let now = Instant::from_nanos(1_000_000_000);
         let mut history = Self {
-            call: SipCall::incoming(parsed(&invite), &flow(), TAG, now),
+            call: Leg::incoming(parsed(&invite), &flow(), TAG, now),
             now,
             dice,
             cseq: 7,
@@ -183,7 +186,7 @@ impl<'a> History<'a> {
             .dice
             .flag()
             .then_some(("application/sdp", SDP.as_bytes()));
-        let _ = self.call.request(method, &[], body, egress);
+        let _ = self.call.request(method, &[], body, 0, egress);
     }
 
     /// The peer answers the newest request of ours, or the one before it.
@@ -220,7 +223,7 @@ impl<'a> History<'a> {
 
     /// Whether there are bytes left that choose.
     pub(crate) fn goes_on(&self) -> bool {
-        !self.dice.0.is_empty()
+        self.dice.goes_on()
     }
 
     pub(crate) fn step(&mut self) {
@@ -255,13 +258,13 @@ impl<'a> History<'a> {
     }
 
     /// The image through its encoding; it must be the same image again.
-    pub(crate) fn image(&self) -> (SipImage, SipMore) {
+    pub(crate) fn image(&self) -> (LegImage, LegMore) {
         let images = (self.call.image(self.now), self.call.more(self.now));
         let bytes = postcard::to_stdvec(&images).expect("plain data");
-        let read: (SipImage, SipMore) = postcard::from_bytes(&bytes).expect("it reads back");
+        let read: (LegImage, LegMore) = postcard::from_bytes(&bytes).expect("it reads back");
         assert_eq!(read, images, "after {:?}", self.log);
         let (image, more) = read.clone();
-        let back = SipCall::restore(image, more, self.now);
+        let back = Leg::restore(image, more, self.now);
         let again = (back.image(self.now), back.more(self.now));
         assert_eq!(again, images, "after {:?}", self.log);
         read
@@ -269,7 +272,7 @@ impl<'a> History<'a> {
 
     fn take_over(&mut self) {
         let (image, more) = self.image();
-        self.call = SipCall::restore(image, more, self.now);
+        self.call = Leg::restore(image, more, self.now);
         let open = self.call.open_requests();
         self.open = open.into_iter().map(|(id, _)| id).collect();
     }

@@ -2,6 +2,7 @@
 //! body of a fuzz target of the same name (`proto/fuzz/`) and of a test that gives it the seeds in
 //! the tree and damaged copies of them (`seeds.rs`).
 
+pub(crate) mod dialled;
 pub(crate) mod history;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ use callring_proto::sip::{HeaderName, Message, NameAddr, Params, ResponseBuilder
 use callring_proto::wire::{self, VERSION};
 
 use crate::uas::Desk;
+use dialled::Dialled;
 use history::{Dice, History};
 
 /// A datagram: whatever is read of it is read, it is answered, and it reads back as itself.
@@ -157,6 +159,16 @@ pub(crate) fn call(data: &[u8]) {
         history.step();
         history.image();
     }
+}
+
+/// A call that an INVITE of ours began and what happens to it, each choice a byte.
+pub(crate) fn dialled(data: &[u8]) {
+    let data = data.get(..300).unwrap_or(data);
+    let mut dialled = Dialled::new(Dice(data));
+    while dialled.goes_on() {
+        dialled.step();
+    }
+    dialled.finish();
 }
 
 /// Datagrams to one shard, parted by `0xff`, with time passing in between.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::bridge;
 use callring_proto::app::{App, Call, Event, Message, Method, Reliability, Reply, RequestId};
 
 /// Rings for `X-Ring` milliseconds, then answers; without it answers at once. `X-Reliable` is how
@@ -9,7 +10,7 @@ use callring_proto::app::{App, Call, Event, Message, Method, Reliability, Reply,
 /// it. `X-Refuse` is a status to refuse with instead, once it has rung; `X-Hang-Up` says when to
 /// hang up. A signal is a method to send, and what is offered in it. A REFER is told to ring, and
 /// to be done when a signal `done NUMBER LINE` says so. A later request with `X-Slow` is never
-/// answered.
+/// answered. `X-Dial` joins a second leg, see `bridge`.
 pub(crate) struct Ring;
 
 /// A description that answers or makes an offer: always of version 1, for the call knows better.
@@ -36,7 +37,7 @@ fn described(reply: Reply, invite: &Message) -> Reply {
 }
 
 fn answer(call: &mut Call<'_, u32>) {
-    let Some((id, invite)) = call.open_invite().cloned() else {
+    let Some((id, invite)) = call.open_invite() else {
         return;
     };
     if let Some(after) = number(&invite, "X-Hang-Up") {
@@ -52,7 +53,7 @@ fn answer(call: &mut Call<'_, u32>) {
 }
 
 fn ring(call: &mut Call<'_, u32>, ring: u16) {
-    let Some((id, invite)) = call.open_invite().cloned() else {
+    let Some((id, invite)) = call.open_invite() else {
         return;
     };
     let reliability = match invite.header_named("X-Reliable") {
@@ -102,6 +103,9 @@ impl App for Ring {
     }
 
     fn on_event(&self, call: &mut Call<'_, u32>, event: Event) {
+        if bridge::takes(call, &event) {
+            return;
+        }
         match event {
             Event::Request {
                 message,

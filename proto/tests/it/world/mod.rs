@@ -2,6 +2,7 @@
 //! node takes nothing. What leaves towards phones is written down with the node it left from.
 
 mod app;
+mod bridge;
 mod phone;
 mod strict;
 
@@ -49,6 +50,8 @@ struct Node {
     shard: Shard,
     info: MemberInfo,
     up: bool,
+    /// It stands still, and this waits for it.
+    frozen: Option<Vec<Input>>,
 }
 
 pub(crate) struct World {
@@ -142,6 +145,7 @@ impl World {
             shard: shard(index, scope, &infos, replication),
             info: info.clone(),
             up: true,
+            frozen: None,
         });
         let mut world = Self {
             now: Instant::START,
@@ -172,6 +176,9 @@ impl World {
         let node = &mut self.nodes[to];
         if !node.up {
             return;
+        }
+        if let Some(waiting) = &mut node.frozen {
+            return waiting.push(input);
         }
         node.shard.handle(now, input);
         self.drain(to);
@@ -211,7 +218,7 @@ impl World {
         loop {
             let frame = self.queue.first_key_value().map(|((at, _), _)| *at);
             let due = (0..self.nodes.len())
-                .filter(|index| self.nodes[*index].up)
+                .filter(|index| self.nodes[*index].up && self.nodes[*index].frozen.is_none())
                 .filter_map(|index| Some((self.nodes[index].shard.next_deadline()?, index)))
                 .min();
             let next = frame.into_iter().chain(due.map(|(at, _)| at)).min();
@@ -257,6 +264,11 @@ impl World {
         self.nodes[index].up = false;
     }
 
+    /// Whether a node runs.
+    pub(crate) fn is_up(&self, index: usize) -> bool {
+        self.nodes[index].up
+    }
+
     /// Nothing passes from one node to another any more.
     pub(crate) fn cut(&mut self, from: usize, to: usize) {
         self.cuts.push((from, to));
@@ -274,6 +286,34 @@ impl World {
     /// The node was only frozen, and what was sent to it meanwhile is lost.
     pub(crate) fn wake(&mut self, index: usize) {
         self.nodes[index].up = true;
+    }
+
+    /// The node stands still; what is sent to it waits.
+    pub(crate) fn freeze(&mut self, index: usize) {
+        self.nodes[index].frozen = Some(Vec::new());
+    }
+
+    /// It goes on: what has waited comes in as `order` has it, its timers after `timers_after` of
+    /// that; what it says is asked for after every `batch` of them, as a shell does that has much
+    /// to read.
+    pub(crate) fn thaw(
+        &mut self,
+        index: usize,
+        (timers_after, batch): (usize, usize),
+        order: impl FnOnce(&mut Vec<Input>),
+    ) {
+        let mut waiting = self.nodes[index].frozen.take().unwrap_or_default();
+        order(&mut waiting);
+        for (place, input) in waiting.into_iter().enumerate() {
+            if place == timers_after {
+                self.nodes[index].shard.handle_timeout(self.now);
+            }
+            self.nodes[index].shard.handle(self.now, input);
+            if place % batch == 0 {
+                self.drain(index);
+            }
+        }
+        self.drain(index);
     }
 
     /// Membership has found out that a node is dead.

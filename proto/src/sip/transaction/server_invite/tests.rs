@@ -98,7 +98,7 @@ fn out(machine: &mut ServerInvite) -> Vec<(u128, String)> {
 
 // Goal: T8. Method: what a new transaction does by itself, in virtual time.
 #[test]
-fn trying_goes_out_at_once_over_streams_and_after_200_ms_over_udp() {
+fn t8_trying_goes_out_at_once_over_streams_and_after_200_ms_over_udp() {
     let mut actions = Vec::new();
     let mut stream = ServerInvite::new(true, bytes("100"), NOW, &mut actions);
     assert_eq!(
@@ -116,7 +116,7 @@ fn trying_goes_out_at_once_over_streams_and_after_200_ms_over_udp() {
 
 // Goal: T9, T20, T21. Method: a 486 that nobody acknowledges, in virtual time.
 #[test]
-fn timer_g_doubles_to_t2_until_timer_h_fails_once() {
+fn t9_timer_g_doubles_to_t2_until_timer_h_fails_once() {
     let again = [
         500, 1_500, 3_500, 7_500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500,
     ];
@@ -130,7 +130,7 @@ fn timer_g_doubles_to_t2_until_timer_h_fails_once() {
 }
 
 #[test]
-fn timers_i_and_l_end_it_quietly() {
+fn t9_t10_timers_i_and_l_end_it_quietly() {
     let quiet = |at| [(at, "terminated".to_owned())];
     assert_eq!(out(&mut machine(false, "confirmed")), quiet(5_000));
     assert_eq!(out(&mut machine(false, "accepted")), quiet(32_000));

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::client::Purpose;
 use super::uac::Egress;
-use super::{CallError, SipCall};
+use super::{CallError, Leg};
 use crate::base::time::Instant;
 use crate::sip::dialog::has_sdp;
 use crate::sip::effect::{Event, OwnRequestId};
@@ -30,11 +30,12 @@ pub(super) struct Rack {
     pub(super) cseq: u32,
 }
 
-impl SipCall {
+impl Leg {
     /// A provisional response to an INVITE of ours that waits for its final one.
     pub(super) fn on_provisional(&mut self, id: OwnRequestId, response: &Message, now: Instant) {
         let reliable = response.lists(HeaderName::Require, "100rel");
         let number = response.header(HeaderName::RSeq).and_then(rseq);
+        self.on_ringing(id, response);
         let Some(client) = self.clients.iter_mut().find(|client| client.id == id) else {
             return;
         };
@@ -61,8 +62,9 @@ impl SipCall {
                 }
             }
         }
+        let client = self.clients.iter().find(|client| client.id == id);
         self.tell(Event::Progress {
-            id,
+            mark: client.map_or(0, |client| client.mark),
             message: response.clone(),
         });
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::client::chance_of;
 use super::reply::{Reliability, Reply, Setting, write_reply};
-use super::{Answer, CallError, Server, SipCall, Unacked, reply_flow};
+use super::{Answer, CallError, Leg, Server, Unacked, reply_flow};
 use crate::base::flow::Flow;
 use crate::base::time::Instant;
 use crate::sip::dialog::session_timer::SessionTimer;
@@ -21,7 +21,7 @@ use crate::sip::write::ResponseBuilder;
 
 const SDP: &str = "application/sdp";
 
-impl SipCall {
+impl Leg {
     /// Refuses a request of the dialog: its number counts, and its repetitions get the same answer.
     pub(super) fn refuse(
         &mut self,

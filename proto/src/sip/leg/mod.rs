@@ -1,17 +1,20 @@
-//! A call: its dialogs and transactions as one value, the unit that an owner runs and a record holds.
+//! A leg: one dialog and its transactions as one value.
 //!
-//! The UAS core of RFC 3261 8.2, 12 to 15 for one call: messages and application verbs in, effects
+//! The UA core of RFC 3261 8, 12 to 15 for one dialog: messages and application verbs in, effects
 //! out. It never sends by itself, never asks the time, and knows neither members nor records. Every
 //! step that a record must hold sets `changed`.
 
 mod answer;
 mod astray;
 mod client;
+mod dial;
+mod dialing;
 mod image;
 mod prack;
 mod provisional;
 mod refresh;
 mod reply;
+mod server;
 mod subscription;
 mod uac;
 mod uas;
@@ -24,9 +27,8 @@ use super::dialog::{Dialog, Stage};
 use super::effect::{Cause, Effect, Event, RequestId};
 use super::message::Message;
 use super::method::Method;
-use super::transaction::key::{Rfc2543Fields, TransactionKey};
+use super::transaction::key::{ClientKey, Rfc2543Fields, TransactionKey};
 use super::transaction::server_invite::ServerInvite;
-use super::transaction::server_other::ServerOther;
 use super::transaction::success::UnackedSuccess;
 use super::transaction::{Action, Failure};
 use super::write::response_target;
@@ -36,11 +38,14 @@ use crate::base::time::Instant;
 use astray::Astray;
 pub use client::chance_of;
 use client::{Client, ClientTx};
-pub use image::{SipImage, SipMore};
+pub use dialing::Dial;
+use dialing::Dialing;
+pub use image::{LegImage, LegMore};
 use prack::OwedPrack;
 use provisional::Provisionals;
 use refresh::Refresh;
 pub use reply::{Reliability, Reply};
+use server::{Answer, Server, ServerTx};
 pub use subscription::EVENTS;
 use subscription::{OwedNotify, Subscription};
 pub use uac::{Again, Egress};
@@ -69,69 +74,12 @@ pub enum CallError {
     /// Too many reliable provisionals wait for their PRACK.
     #[error("too many provisional responses wait")]
     TooMany,
+    /// A leg's INVITE has nowhere to go: this names no address.
+    #[error("{0} has no address that can be reached from here")]
+    NoAddress(String),
     /// The message could not be written.
     #[error("the message can't be written: {0}")]
     Write(#[from] super::write::Refused),
-}
-
-#[derive(Clone, Debug)]
-enum Server {
-    Invite(ServerInvite),
-    Other(ServerOther),
-}
-
-impl Server {
-    fn is_terminated(&self) -> bool {
-        match self {
-            Self::Invite(machine) => machine.is_terminated(),
-            Self::Other(machine) => machine.is_terminated(),
-        }
-    }
-
-    fn next_deadline(&self) -> Option<Instant> {
-        match self {
-            Self::Invite(machine) => machine.next_deadline(),
-            Self::Other(machine) => machine.next_deadline(),
-        }
-    }
-
-    fn on_timeout(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        match self {
-            Self::Invite(machine) => machine.on_timeout(now, actions),
-            Self::Other(machine) => machine.on_timeout(now, actions),
-        }
-    }
-
-    fn finish(&mut self, status: u16, bytes: Bytes, now: Instant, actions: &mut Vec<Action>) {
-        match self {
-            Self::Invite(machine) if status < 300 => machine.success(bytes, now, actions),
-            Self::Invite(machine) => machine.failure(bytes, now, actions),
-            Self::Other(machine) => machine.answer(bytes, now, actions),
-        }
-    }
-}
-
-/// How far the answer to a request has come.
-#[derive(Clone, Debug)]
-enum Answer {
-    /// Nobody has decided; the request is kept to answer it.
-    Open(Box<Message>),
-    /// Decided and in the record, not let out yet.
-    Decided(u16, Bytes),
-    /// Let out: the machine has it.
-    Out,
-}
-
-#[derive(Clone, Debug)]
-struct ServerTx {
-    id: RequestId,
-    key: TransactionKey,
-    method: Method,
-    cseq: u32,
-    /// The way back, its remote address by RFC 3261 18.2.2.
-    reply: Flow,
-    machine: Server,
-    answer: Answer,
 }
 
 #[derive(Clone, Debug)]
@@ -143,7 +91,7 @@ struct Unacked {
 
 /// A call and everything SIP about it.
 #[derive(Clone, Debug)]
-pub struct SipCall {
+pub struct Leg {
     dialog: Dialog,
     servers: Vec<ServerTx>,
     clients: Vec<ClientTx>,
@@ -171,15 +119,19 @@ pub struct SipCall {
     refresh: Option<Refresh>,
     /// How long the session lives without a refresh.
     timer: Option<SessionTimer>,
+    /// Of a leg that an INVITE of ours began: what may still become of that INVITE.
+    dialing: Option<Dialing>,
     ended: Option<Cause>,
     /// The peer has said that it is over, or has answered our saying so.
     end_shared: bool,
     next_id: u32,
+    /// The name that a request of the peer's was given last; it outlives an owner.
+    last_request: u32,
     changed: bool,
     effects: Vec<Effect>,
 }
 
-impl SipCall {
+impl Leg {
     /// A call of which nothing is known but its dialog.
     fn of(dialog: Dialog) -> Self {
         Self {
@@ -198,9 +150,11 @@ impl SipCall {
             bye_after_ack: false,
             refresh: None,
             timer: None,
+            dialing: None,
             ended: None,
             end_shared: false,
             next_id: 0,
+            last_request: 0,
             changed: false,
             effects: Vec::new(),
         }
@@ -251,11 +205,24 @@ impl SipCall {
         self.ended.is_some() && self.servers.is_empty() && self.clients.is_empty()
     }
 
-    /// Whether a request belongs to a transaction that the call has.
+    /// Whether it has the server transaction `key`.
     #[must_use]
-    pub fn has_transaction(&self, request: &Message) -> bool {
-        let key = server_key(request);
-        self.servers.iter().any(|server| server.key == key)
+    pub fn has(&self, key: &TransactionKey) -> bool {
+        self.servers.iter().any(|server| server.key == *key)
+    }
+
+    /// Whether a response belongs to a request of this leg's.
+    #[must_use]
+    pub fn awaits(&self, response: &Message) -> bool {
+        let branch = response.branch().unwrap_or_default();
+        let key = ClientKey::new(branch, response.method().as_str());
+        self.clients.iter().any(|client| client.key == key)
+    }
+
+    /// Whether it has nothing to say just now.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.effects.is_empty() && !self.changed
     }
 
     /// Live transactions.
@@ -307,7 +274,7 @@ impl SipCall {
         invite.map(|server| &server.key)
     }
 
-    /// When [`SipCall::on_timeout`] is wanted.
+    /// When [`Leg::on_timeout`] is wanted.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let servers = self
@@ -329,7 +296,7 @@ impl SipCall {
         let others = unacked.chain(refresh).chain(session);
         let ends = self.subscriptions.iter().filter_map(|one| one.ends);
         let others = others.chain(provisional).chain(pracks).chain(ends);
-        let others = others.chain(self.notify_at);
+        let others = others.chain(self.notify_at).chain(self.dial_deadline());
         servers.chain(clients).chain(others).min()
     }
 
@@ -371,6 +338,7 @@ impl SipCall {
         self.on_subscription_timeout(now);
         self.put_off_refresh(now);
         self.on_session_timeout(now);
+        self.on_dial_timeout(now);
         self.sweep();
     }
 
@@ -394,7 +362,8 @@ impl SipCall {
     /// Whether our BYE is due: it was asked for and the ACK, or the end of waiting for it, has come.
     #[must_use]
     pub fn owes_bye(&self) -> bool {
-        self.bye_after_ack && !self.is_unacked() && self.ended.is_none()
+        let acked = !self.is_unacked() && !self.owes_ack();
+        self.bye_after_ack && acked && self.ended.is_none()
     }
 
     /// Turns what a machine wants into effects. Failures are the caller's to see.
@@ -431,6 +400,12 @@ impl SipCall {
 
     fn end(&mut self, cause: Cause) {
         if self.ended.is_none() {
+            // RFC 3261 15.1.2: what is open is answered; nobody will do it later.
+            let open = |one: &&ServerTx| matches!(one.answer, Answer::Open(_));
+            let open: Vec<_> = self.servers.iter().filter(open).map(|one| one.id).collect();
+            for id in open {
+                self.answer_quietly(id, &Reply::new(487));
+            }
             self.ended = Some(cause);
             self.dialog.stage = Stage::Ended;
             self.unacked = None;
@@ -453,6 +428,11 @@ impl SipCall {
 
     fn tell(&mut self, event: Event) {
         self.effects.push(Effect::Event(Box::new(event)));
+    }
+
+    fn new_request(&mut self) -> RequestId {
+        self.last_request = self.last_request.wrapping_add(1);
+        RequestId(self.last_request)
     }
 
     fn new_id(&mut self) -> u32 {

@@ -3,7 +3,7 @@
 use super::astray::Astray;
 use super::client::ClientTx;
 use super::reply::Reply;
-use super::{ALLOW, Answer, Server, ServerTx, SipCall, pause, reply_flow, server_key};
+use super::{ALLOW, Answer, Leg, Server, ServerTx, pause, reply_flow, server_key};
 use crate::base::flow::Flow;
 use crate::base::limits::SERVER_TRANSACTIONS_PER_CALL_MAX;
 use crate::base::time::Instant;
@@ -19,7 +19,7 @@ use crate::sip::transaction::server_invite::ServerInvite;
 use crate::sip::transaction::server_other::ServerOther;
 use crate::sip::write::ResponseBuilder;
 
-impl SipCall {
+impl Leg {
     /// The call that an INVITE without To tag begins; `local_tag` is its sealed locator.
     #[must_use]
     pub fn incoming(invite: Message, flow: &Flow, local_tag: &str, now: Instant) -> Self {
@@ -250,7 +250,7 @@ impl SipCall {
         } else {
             Server::Other(ServerOther::new(reliable, now))
         };
-        let id = RequestId(self.new_id());
+        let id = self.new_request();
         if self.servers.len() >= SERVER_TRANSACTIONS_PER_CALL_MAX {
             let oldest = self
                 .servers

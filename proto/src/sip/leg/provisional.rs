@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use super::reply::Reply;
-use super::{Answer, Server, SipCall};
+use super::{Answer, Leg, Server};
 use crate::base::flow::Flow;
 use crate::base::limits::RELIABLES_PER_CALL_MAX;
 use crate::base::time::Instant;
@@ -126,7 +126,7 @@ impl Provisionals {
     }
 }
 
-impl SipCall {
+impl Leg {
     /// A provisional response to an INVITE that goes reliably: numbered, and its turn waited for.
     pub(super) fn queue_reliable(
         &mut self,

@@ -8,7 +8,7 @@
 use super::astray::Astray;
 use super::client::{ClientTx, Purpose, chance_of};
 use super::uac::Egress;
-use super::{Answer, CallError, SipCall};
+use super::{Answer, CallError, Leg};
 use crate::base::time::{Duration, Instant};
 use crate::sip::dialog::session_timer::{MIN_SE, SessionTimer};
 use crate::sip::dialog::{Orientation, Stage};
@@ -41,7 +41,7 @@ impl Refresh {
     }
 }
 
-impl SipCall {
+impl Leg {
     /// The peer is to be told, at `at` or soon after, where this call is now.
     pub fn plan_refresh(&mut self, at: Instant) {
         let (tries, no_update) = (0, false);
@@ -183,7 +183,7 @@ fn timer_fields(timer: &SessionTimer) -> Vec<(String, String)> {
     ]
 }
 
-impl SipCall {
+impl Leg {
     /// The 2xx that agreed on a session timer was let out, or its refresh accepted.
     pub(super) fn start_session(&mut self, now: Instant) {
         let Some(timer) = self.timer.map(|timer| timer.started(now)) else {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 
-use super::SipCall;
+use super::Leg;
 use crate::base::flow::Flow;
 use crate::base::time::Instant;
 use crate::sip::dialog::offer::Open;
@@ -72,6 +72,10 @@ pub(super) enum Purpose {
     Prack,
     /// Of a subscription: its outcome is the subscription's.
     Notify,
+    /// The INVITE that began the leg.
+    Dial,
+    /// Our own, to take that INVITE back: its outcome is nobody's, the INVITE's decides.
+    Cancel,
 }
 
 /// The ACK of a 2xx, kept for the 2xx's repetitions.
@@ -89,6 +93,8 @@ pub(super) struct ClientTx {
     pub(super) flow: Flow,
     pub(super) request: Bytes,
     pub(super) purpose: Purpose,
+    /// What the application called it.
+    pub(super) mark: u32,
     /// The branch that the ACK of a 2xx gets (RFC 3261 13.2.2.4); of an INVITE only.
     pub(super) ack_branch: Option<Box<str>>,
     pub(super) ack: Option<Ack>,
@@ -105,6 +111,33 @@ pub(super) struct ClientTx {
 }
 
 impl ClientTx {
+    /// A request that is not let out yet.
+    pub(super) fn new(
+        id: OwnRequestId,
+        branch: &str,
+        method: Method,
+        flow: Flow,
+        request: Bytes,
+        purpose: Purpose,
+    ) -> Self {
+        Self {
+            id,
+            key: ClientKey::new(branch, method.as_str()),
+            method,
+            flow,
+            request,
+            purpose,
+            mark: 0,
+            ack_branch: None,
+            ack: None,
+            acked: false,
+            given_up: false,
+            rseq: None,
+            ack_due: false,
+            machine: None,
+        }
+    }
+
     /// An INVITE of ours that has no final response.
     pub(super) fn is_open_invite(&self) -> bool {
         self.method == Method::Invite && self.is_open()
@@ -134,7 +167,7 @@ pub fn chance_of(branch: &str) -> u64 {
     hash.finish()
 }
 
-impl SipCall {
+impl Leg {
     pub(super) fn emit_request(&mut self, id: OwnRequestId, now: Instant) {
         let Some(client) = self.clients.iter_mut().find(|client| client.id == id) else {
             return;
@@ -147,8 +180,9 @@ impl SipCall {
         } else {
             Client::Other(ClientOther::new(reliable, request, now, &mut actions))
         });
-        let flow = client.flow.clone();
+        let (flow, purpose) = (client.flow.clone(), client.purpose);
         self.act(&flow, actions);
+        self.on_dial_let_out(purpose, now);
     }
 
     pub(super) fn emit_ack(&mut self, id: OwnRequestId) {
@@ -187,6 +221,9 @@ impl SipCall {
         let (id, method, flow) = (client.id, client.method.clone(), client.flow.clone());
         let delivered = status >= 200 && actions.contains(&Action::Deliver);
         self.act(&flow, actions);
+        if status < 200 && open && method == Method::Invite {
+            self.send_wanted_cancel();
+        }
         if status > 100 && status < 200 && open && method == Method::Invite {
             self.on_provisional(id, response, now);
         } else if delivered && open {
@@ -200,6 +237,10 @@ impl SipCall {
     fn on_final(&mut self, id: OwnRequestId, method: &Method, response: &Message, now: Instant) {
         let accepted = response.status().is_some_and(|status| status < 300);
         let cseq = response.cseq_number();
+        let client = self.clients.iter().find(|client| client.id == id);
+        if accepted && client.is_some_and(|client| client.purpose == Purpose::Dial) {
+            self.on_picked_up(response, now);
+        }
         if accepted && is_target_refresh(method) {
             self.dialog.on_accepted(response);
             self.on_answered(id, response);
@@ -287,18 +328,20 @@ impl SipCall {
         let client = self.clients.iter().find(|client| client.id == id);
         let purpose = client.map(|client| client.purpose);
         let given_up = client.is_some_and(|client| client.given_up);
+        let mark = client.map_or(0, |client| client.mark);
         let number = client.and_then(|one| Message::parse(one.request.clone()).ok());
         if let Some(request) = number {
             self.negotiation
                 .on_our_request_done(request.cseq_number(), false);
         }
         self.changed = true;
-        if given_up {
+        if given_up && purpose != Some(Purpose::Dial) {
             return;
         }
         match purpose {
             Some(Purpose::Refresh) => return self.refreshed(id, status, message.as_ref(), now),
-            Some(Purpose::Prack) => return, // the INVITE's own fate decides
+            Some(Purpose::Prack | Purpose::Cancel) => return, // the INVITE's own fate decides
+            Some(Purpose::Dial) => return self.on_dialled(id, message),
             Some(Purpose::Notify) => {
                 return self.on_subscription_outcome(id, status, message.as_ref(), now);
             }
@@ -312,7 +355,7 @@ impl SipCall {
             self.on_subscription_outcome(id, status, message.as_ref(), now);
         }
         self.tell(Event::Response {
-            id,
+            mark,
             method: method.clone(),
             message,
         });

@@ -1,7 +1,7 @@
 //! A call as it lies in a record: everything an heir needs, timers as remaining time (SIP.md S4).
 //!
-//! [`SipImage`] is frozen: it is what the first release wrote. What came later stands beside it, in
-//! [`SipMore`].
+//! [`LegImage`] is frozen: it is what the first release wrote. What came later stands beside it, in
+//! [`LegMore`].
 //!
 //! What is *decided* counts as let out: whoever revives the image has had it acknowledged, so it may
 //! answer a repeated request with it (PROTOCOL.md G1).
@@ -10,11 +10,12 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::client::{Ack, Client, ClientTx, Purpose};
+use super::dialing::Dialing;
 use super::prack::{OwedPrack, Rack};
 use super::provisional::{Progress, Provisionals, Reliable};
 use super::reply::Reply;
 use super::subscription::{OwedNotify, Subscription};
-use super::{Answer, Server, ServerTx, SipCall, Unacked};
+use super::{Answer, Leg, Server, ServerTx, Unacked};
 use crate::base::flow::Flow;
 use crate::base::time::Instant;
 use crate::sip::dialog::Dialog;
@@ -73,11 +74,13 @@ enum CauseImage {
     Refused,
     NoAck,
     Lost,
+    Rejected,
+    Elsewhere,
 }
 
 /// A serialisable call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SipImage {
+pub struct LegImage {
     dialog: Dialog,
     servers: Vec<ServerTxImage>,
     clients: Vec<ClientTxImage>,
@@ -117,9 +120,9 @@ enum ProgressImage {
     Late,
 }
 
-/// What a record holds of a call beside [`SipImage`].
+/// What a record holds of a call beside [`LegImage`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct SipMore {
+pub struct LegMore {
     invites: Vec<OwnInviteImage>,
     /// On whose behalf requests among the image's were sent, if not the application's.
     purposes: Vec<(ClientKey, Purpose)>,
@@ -132,9 +135,15 @@ pub struct SipMore {
     pracks: Vec<Rack>,
     subscriptions: Vec<Subscription<Remaining>>,
     notifies: Vec<OwedNotify>,
+    dialing: Option<Dialing<Remaining>>,
+    /// The names of the image's server transactions, in their order.
+    requests: Vec<RequestId>,
+    /// What the application called requests of its own.
+    marks: Vec<(ClientKey, u32)>,
+    last_request: u32,
 }
 
-impl SipImage {
+impl LegImage {
     /// The dialog, for whoever only looks.
     #[must_use]
     pub fn dialog(&self) -> &Dialog {
@@ -148,10 +157,10 @@ impl SipImage {
     }
 }
 
-impl SipCall {
+impl Leg {
     /// The call as it goes into a record now.
     #[must_use]
-    pub fn image(&self, now: Instant) -> SipImage {
+    pub fn image(&self, now: Instant) -> LegImage {
         let decided_success = self.servers.iter().find_map(|server| match &server.answer {
             Answer::Decided(status, bytes)
                 if server.method == Method::Invite && *status < 300 && self.ended.is_none() =>
@@ -169,7 +178,7 @@ impl SipCall {
             flow: unacked.flow.clone(),
             machine: unacked.machine.snapshot(now),
         });
-        SipImage {
+        LegImage {
             dialog: self.dialog.clone(),
             servers: self
                 .servers
@@ -190,20 +199,17 @@ impl SipCall {
 
     /// What goes into the record beside the image.
     #[must_use]
-    pub fn more(&self, now: Instant) -> SipMore {
-        let invites = self
-            .clients
-            .iter()
-            .filter(|one| one.method == Method::Invite);
-        let others = self
-            .clients
-            .iter()
-            .filter(|one| one.method != Method::Invite);
-        SipMore {
+    pub fn more(&self, now: Instant) -> LegMore {
+        let is_invite = |one: &&ClientTx| one.method == Method::Invite;
+        let invites = self.clients.iter().filter(is_invite);
+        let others = self.clients.iter().filter(|one| !is_invite(one));
+        LegMore {
             invites: invites
+                .clone()
                 .map(|client| own_invite_image(client, now))
                 .collect(),
             purposes: others
+                .clone()
                 .filter(|client| client.purpose != Purpose::App)
                 .map(|client| (client.key.clone(), client.purpose))
                 .collect(),
@@ -224,12 +230,22 @@ impl SipCall {
                 .map(|one| one.snapshot(now))
                 .collect(),
             notifies: self.notify_images(),
+            dialing: self.dialing.as_ref().map(|one| one.snapshot(now)),
+            requests: self.servers.iter().map(|server| server.id).collect(),
+            // In the order in which they are brought back.
+            marks: others
+                .clone()
+                .chain(invites.clone())
+                .filter(|client| client.mark != 0)
+                .map(|client| (client.key.clone(), client.mark))
+                .collect(),
+            last_request: self.last_request,
         }
     }
 
     /// The call brought back; `written` is when its image was made, by this node's clock.
     #[must_use]
-    pub fn restore(image: SipImage, more: SipMore, written: Instant) -> Self {
+    pub fn restore(image: LegImage, more: LegMore, written: Instant) -> Self {
         let mut call = Self {
             unacked: image.unacked.map(|unacked| Unacked {
                 cseq: unacked.cseq,
@@ -261,17 +277,27 @@ impl SipCall {
                 .collect(),
             notify_at: (!more.notifies.is_empty()).then_some(written),
             notifies: more.notifies.clone(),
+            dialing: more
+                .dialing
+                .as_ref()
+                .map(|one| Dialing::restore(one, written)),
+            last_request: more.last_request,
             ended: image.ended.map(Cause::from),
             ..Self::of(image.dialog)
         };
+        let mut names = more.requests.iter().copied();
         for server in image.servers {
-            call.restore_server(server, written);
+            call.restore_server(names.next(), server, written);
         }
         for client in image.clients {
             call.restore_client(client, &more, written);
         }
         for invite in more.invites {
             call.restore_invite(invite, written);
+        }
+        for client in &mut call.clients {
+            let mark = more.marks.iter().find(|(key, _)| *key == client.key);
+            client.mark = mark.map_or(0, |(_, mark)| *mark);
         }
         if let Some(at) = call.timer.and_then(|timer| timer.refresh_at()) {
             call.plan_refresh(at);
@@ -280,9 +306,9 @@ impl SipCall {
     }
 }
 
-impl SipCall {
-    fn restore_server(&mut self, server: ServerTxImage, written: Instant) {
-        let id = RequestId(self.new_id());
+impl Leg {
+    fn restore_server(&mut self, name: Option<RequestId>, server: ServerTxImage, written: Instant) {
+        let id = name.unwrap_or_else(|| self.new_request());
         let machine = match &server.machine {
             ServerImage::Invite(one) => Server::Invite(ServerInvite::restore(one, written)),
             ServerImage::Other(one) => Server::Other(ServerOther::restore(one, written)),
@@ -307,7 +333,7 @@ impl SipCall {
         });
     }
 
-    fn restore_client(&mut self, client: ClientTxImage, more: &SipMore, written: Instant) {
+    fn restore_client(&mut self, client: ClientTxImage, more: &LegMore, written: Instant) {
         let id = OwnRequestId(self.new_id());
         let machine = client
             .machine
@@ -323,40 +349,36 @@ impl SipCall {
             request,
             ..
         } = client;
+        let made = ClientTx::new(id, &key.branch, method, flow, request, purpose);
         self.clients.push(ClientTx {
-            id,
             key,
-            method,
-            flow,
-            request,
-            purpose,
-            ack_branch: None,
-            ack: None,
-            acked: false,
-            given_up: false,
-            rseq: None,
-            ack_due: false,
             machine,
+            ..made
         });
     }
 
     fn restore_invite(&mut self, invite: OwnInviteImage, written: Instant) {
         let id = OwnRequestId(self.new_id());
         let machine = ClientInvite::restore(&invite.machine, written);
-        self.clients.push(ClientTx {
+        let method = Method::Invite;
+        let OwnInviteImage { flow, request, .. } = invite;
+        let made = ClientTx::new(
             id,
+            &invite.key.branch,
+            method,
+            flow,
+            request,
+            invite.purpose,
+        );
+        self.clients.push(ClientTx {
             key: invite.key,
-            method: Method::Invite,
-            flow: invite.flow,
-            request: invite.request,
-            purpose: invite.purpose,
             ack_branch: invite.ack_branch,
             acked: invite.ack.is_some(),
             ack: invite.ack,
             given_up: invite.given_up,
             rseq: invite.rseq,
-            ack_due: false,
             machine: Some(Client::Invite(machine)),
+            ..made
         });
     }
 }
@@ -469,4 +491,6 @@ macro_rules! causes {
     };
 }
 
-causes!(PeerBye, OwnBye, Cancelled, Refused, NoAck, Lost);
+causes!(
+    PeerBye, OwnBye, Cancelled, Refused, NoAck, Lost, Rejected, Elsewhere
+);

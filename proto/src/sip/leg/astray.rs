@@ -8,7 +8,7 @@
 
 use bytes::Bytes;
 
-use super::SipCall;
+use super::Leg;
 use crate::base::flow::Flow;
 use crate::base::time::Instant;
 use crate::sip::dialog::{Stage, contact_value};
@@ -29,7 +29,7 @@ pub(super) enum Astray {
     Asked,
 }
 
-impl SipCall {
+impl Leg {
     /// The peer has been given an address that is dead, and this call is at `way` now.
     pub fn on_moved(&mut self, way: &Flow) {
         if self.dialog.stage == Stage::Early {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::client::Purpose;
 use super::reply::Reply;
 use super::uac::Egress;
-use super::{CallError, SipCall};
+use super::{CallError, Leg};
 use crate::base::flow::Flow;
 use crate::base::limits::SUBSCRIPTIONS_PER_CALL_MAX;
 use crate::base::time::{Duration, Instant};
@@ -100,7 +100,7 @@ fn later(now: Instant, seconds: u32) -> Instant {
     at
 }
 
-impl SipCall {
+impl Leg {
     /// RFC 3515 2.4.2: one Refer-To; then it is the application's.
     pub(super) fn on_refer(&mut self, request: Message, flow: &Flow, now: Instant) {
         let full = self.subscriptions.len() >= SUBSCRIPTIONS_PER_CALL_MAX;

@@ -3,15 +3,14 @@
 use bytes::Bytes;
 
 use super::client::{ClientTx, Purpose};
-use super::{ALLOW, CallError, SUPPORTED_VALUE, SipCall};
+use super::{ALLOW, CallError, Leg, SUPPORTED_VALUE};
 use crate::base::flow::Flow;
 use crate::sip::dialog::offer::Open;
-use crate::sip::dialog::{Stage, is_sdp, is_target_refresh, next_hop};
+use crate::sip::dialog::{Orientation, Stage, is_sdp, is_target_refresh, next_hop};
 use crate::sip::effect::{Cause, Class, Effect, Event, Outgoing, OwnRequestId, RequestId, What};
 use crate::sip::header::HeaderName;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
-use crate::sip::transaction::key::ClientKey;
 use crate::sip::write::RequestBuilder;
 
 /// What a request of ours needs from outside the call.
@@ -34,10 +33,11 @@ pub struct Again {
     headers: Vec<(String, String)>,
     body: Option<(String, Bytes)>,
     purpose: Purpose,
+    mark: u32,
 }
 
 impl Again {
-    fn of(client: &ClientTx) -> Option<Self> {
+    pub(super) fn of(client: &ClientTx) -> Option<Self> {
         let request = Message::parse(client.request.clone()).ok()?;
         // What `write_request` writes by itself.
         let own = |name: HeaderName| {
@@ -66,12 +66,21 @@ impl Again {
                 .collect(),
             body: kind.map(|kind| (kind, Bytes::copy_from_slice(request.body()))),
             purpose: client.purpose,
+            mark: client.mark,
         })
+    }
+
+    /// With another value of a field that it has once at most.
+    pub(super) fn replace(&mut self, name: &str, value: &str) {
+        self.headers
+            .retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+        self.headers.push((name.to_owned(), value.to_owned()));
     }
 }
 
-impl SipCall {
-    /// Begins a request inside the dialog. It is put to the policy table like any output.
+impl Leg {
+    /// Begins a request inside the dialog, called `mark`. It is put to the policy table like any
+    /// output.
     ///
     /// # Errors
     /// [`CallError`] if the call has ended or the request can't be written.
@@ -80,6 +89,7 @@ impl SipCall {
         method: Method,
         headers: &[(String, String)],
         body: Option<(&str, &[u8])>,
+        mark: u32,
         egress: Egress,
     ) -> Result<OwnRequestId, CallError> {
         if self.dialog.stage == Stage::Ended {
@@ -88,13 +98,25 @@ impl SipCall {
         if !self.may_request(&method, body.is_some_and(|(kind, _)| is_sdp(kind))) {
             return Err(CallError::Busy);
         }
-        self.write_request(method, headers, body, egress, Purpose::App)
+        let id = self.write_request(method, headers, body, egress, Purpose::App)?;
+        self.mark(id, mark);
+        Ok(id)
+    }
+
+    /// The request is called so by the application.
+    fn mark(&mut self, id: OwnRequestId, mark: u32) {
+        if let Some(client) = self.clients.iter_mut().find(|client| client.id == id) {
+            client.mark = mark;
+        }
     }
 
     /// Whether a request of ours may go now: RFC 3261 14.1 and RFC 3311 5.1 for what makes an offer
     /// (`described`) or asks for one.
     #[must_use]
     pub fn may_request(&self, method: &Method, described: bool) -> bool {
+        if !self.dialog.is_established() {
+            return false;
+        }
         let confirmed = self.dialog.stage == Stage::Confirmed;
         let offers = self.negotiation.may_offer(confirmed) && !self.provisionals.is_described();
         match method {
@@ -145,6 +167,7 @@ impl SipCall {
             .to(dialog.remote_value())
             .call_id(dialog.call_id.as_str())
             .cseq(cseq)
+            .max_forwards(self.max_forwards(purpose))
             .routes(hop.routes);
         if is_target_refresh(&method) {
             builder = builder
@@ -160,21 +183,10 @@ impl SipCall {
         }
         let request: Bytes = builder.build()?;
         let id = OwnRequestId(self.new_id());
-        let key = ClientKey::new(&egress.branch, method.as_str());
+        let client = ClientTx::new(id, &egress.branch, method, flow, request, purpose);
         self.clients.push(ClientTx {
-            id,
-            key,
-            method,
-            flow,
-            request,
-            purpose,
             ack_branch: egress.ack_branch,
-            ack: None,
-            acked: false,
-            given_up: false,
-            rseq: None,
-            ack_due: false,
-            machine: None,
+            ..client
         });
         self.changed = true;
         let what = What::Request(id);
@@ -185,11 +197,15 @@ impl SipCall {
         Ok(id)
     }
 
-    /// Asks for the call's end: BYE in a confirmed dialog, 480 before, and after a 2xx without ACK
-    /// the BYE waits for it (RFC 3261 15). Returns whether a BYE must be sent now.
+    /// Asks for the leg's end: BYE in a confirmed dialog, before that 480 or CANCEL; after a 2xx
+    /// without ACK the BYE waits for it (RFC 3261 15). Returns whether a BYE must be sent now.
     pub fn hang_up(&mut self) -> bool {
         match self.dialog.stage {
             Stage::Ended => false,
+            Stage::Early if self.dialog.orientation == Orientation::Uac => {
+                self.cancel();
+                false
+            }
             Stage::Early => {
                 let open: Option<RequestId> = self.open_requests().first().map(|(id, _)| *id);
                 if let Some(id) = open {
@@ -230,12 +246,13 @@ impl SipCall {
     /// What an heir must send anew, because its answer would go to a dead member's address: taken
     /// out of the call, to be asked for again with a new number (SIP.md S4). An INVITE stays, for a
     /// 2xx to it may still come and has to be acknowledged; a BYE stays for
-    /// [`SipCall::repeat_bye`]; a refresh is the heir's own business.
+    /// [`Leg::repeat_bye`]; a refresh is the heir's own business.
     pub fn take_unanswered(&mut self) -> Vec<Again> {
         let mut again = Vec::new();
         for client in std::mem::take(&mut self.clients) {
             match client.method {
                 Method::Invite => self.clients.push(client),
+                Method::Cancel => self.clients.push(client), // it is of use as it stands only
                 Method::Bye if client.is_open() => self.clients.push(client),
                 // One that was answered only waits for repetitions of its answer.
                 _ if !client.is_open() || client.purpose == Purpose::Refresh => {}
@@ -287,17 +304,18 @@ impl SipCall {
     /// transaction lives it is repeated, and a 2xx to it is acknowledged.
     pub fn give_up_invites(&mut self) -> bool {
         let mut lost = Vec::new();
-        for client in self.clients.iter_mut().filter(|one| one.is_open_invite()) {
+        let open = |one: &&mut ClientTx| one.is_open_invite() && one.purpose != Purpose::Dial;
+        for client in self.clients.iter_mut().filter(open) {
             client.given_up = true;
-            lost.push((client.id, client.purpose));
+            lost.push((client.mark, client.purpose));
         }
         if !lost.is_empty() {
             self.negotiation.forget_ours();
         }
-        for (id, purpose) in &lost {
+        for (mark, purpose) in &lost {
             if *purpose == Purpose::App {
                 self.tell(Event::Response {
-                    id: *id,
+                    mark: *mark,
                     method: Method::Invite,
                     message: None,
                 });
@@ -306,7 +324,7 @@ impl SipCall {
         !lost.is_empty()
     }
 
-    /// Sends a request anew that [`SipCall::take_unanswered`] named.
+    /// Sends a request anew that [`Leg::take_unanswered`] named.
     ///
     /// # Errors
     /// [`CallError`] if it can't be written.
@@ -314,8 +332,9 @@ impl SipCall {
         let body = again.body.as_ref();
         let body = body.map(|(kind, body)| (kind.as_str(), body.as_ref()));
         let method = again.method.clone();
-        self.write_request(method, &again.headers, body, egress, again.purpose)
-            .map(|_| ())
+        let id = self.write_request(method, &again.headers, body, egress, again.purpose)?;
+        self.mark(id, again.mark);
+        Ok(())
     }
 }
 
@@ -346,7 +365,7 @@ mod tests {
         };
         let start = Instant::START;
         let invite = Message::parse(Bytes::from_static(INVITE.as_bytes())).expect("an INVITE");
-        let mut call = SipCall::incoming(invite, &flow, "us", start);
+        let mut call = Leg::incoming(invite, &flow, "us", start);
         let (id, _) = call.open_requests().remove(0);
         assert_eq!(call.respond(id, &Reply::new(200)), Ok(()));
         let mut late = start;
