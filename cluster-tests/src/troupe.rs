@@ -206,6 +206,18 @@ impl Troupe {
         assert_eq!(answer.expect("the node answers")["key"], key);
     }
 
+    /// Brings a signal to a call, asked of the node `at`.
+    ///
+    /// # Panics
+    /// If it refuses.
+    pub fn signal(&self, at: usize, key: &str, json: &'static str) {
+        let path = format!("/v1/calls/{key}/signal");
+        let answer: Result<BTreeMap<String, String>, _> = self
+            .client(at)
+            .post(&path, Bytes::from_static(json.as_bytes()));
+        assert_eq!(answer.expect("the node answers")["key"], key);
+    }
+
     /// The node that owns the only call there is.
     ///
     /// # Panics

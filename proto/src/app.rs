@@ -32,7 +32,7 @@ pub enum Event {
         id: RequestId,
         /// As received.
         message: Message,
-        /// It is the INVITE that creates the call.
+        /// It creates the call: an INVITE, or a SUBSCRIBE to one of [`App::events`].
         initial: bool,
     },
     /// The ACK of our 2xx came.
@@ -92,6 +92,8 @@ pub enum Command {
     /// Say what has become of what the REFER of this number asked for: a status line, and whether
     /// it is the last.
     Notify(u32, String, bool),
+    /// Tell the subscriber a state: Content-Type and body.
+    Publish(String, Bytes),
     /// End the leg by what fits its state: BYE, a refusal of the peer's INVITE, CANCEL of ours.
     HangUp,
     /// End all legs.
@@ -246,6 +248,14 @@ impl<'a, S> Call<'a, S> {
         self.tell(Command::Notify(refer, line.to_owned(), last));
     }
 
+    /// What the subscriber is to know from now on, if the call is a subscription: told now, or as
+    /// soon as its SUBSCRIBE is accepted, and whenever it is renewed (RFC 6665 4.2.2). Several in a
+    /// row may reach it as one.
+    pub fn publish(&mut self, content_type: &str, body: impl Into<Bytes>) {
+        let command = Command::Publish(content_type.to_owned(), body.into());
+        self.tell(command);
+    }
+
     /// Ends all legs.
     pub fn hang_up_all(&mut self) {
         self.tell(Command::HangUpAll);
@@ -274,6 +284,12 @@ pub trait App: Send + Sync + 'static {
 
     /// Its name in records and on the command line.
     fn name(&self) -> &'static str;
+
+    /// Event packages that can be subscribed to outside a call (RFC 6665). Each subscription is a
+    /// call of its own, which ends with it; its first event is the SUBSCRIBE, to be answered.
+    fn events(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// Something happened to a call.
     fn on_event(&self, call: &mut Call<'_, Self::State>, event: Event);
@@ -321,6 +337,8 @@ impl Signal {
 pub trait AnyApp: Send + Sync {
     /// See [`App::name`].
     fn name(&self) -> &'static str;
+    /// See [`App::events`].
+    fn events(&self) -> &'static [&'static str];
     /// The state of a new call.
     fn fresh(&self) -> Box<dyn Any + Send>;
     /// The state in a record.
@@ -345,6 +363,10 @@ pub trait AnyApp: Send + Sync {
 impl<A: App> AnyApp for A {
     fn name(&self) -> &'static str {
         App::name(self)
+    }
+
+    fn events(&self) -> &'static [&'static str] {
+        App::events(self)
     }
 
     fn fresh(&self) -> Box<dyn Any + Send> {

@@ -1,5 +1,8 @@
 //! `answer`: a UAS that rings, answers with a session description, counts what happens in the
 //! dialog and can hang up after a set time. It sends no media.
+//!
+//! Whoever subscribes to message-summary (RFC 3842) hears how many messages wait: none, until a
+//! signal says otherwise.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -57,6 +60,34 @@ pub struct State {
     pub session_version: u64,
     /// The `o=` line of the offer that our description answers, to tell a change from a repetition.
     offer_origin: String,
+    /// Of a subscription: messages that wait.
+    pub messages: Messages,
+}
+
+/// Voice messages that wait (RFC 3842 5.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Messages {
+    /// Not heard yet.
+    #[serde(default)]
+    pub new: u32,
+    /// Heard.
+    #[serde(default)]
+    pub old: u32,
+}
+
+impl Messages {
+    /// The body of a NOTIFY.
+    fn summary(self) -> String {
+        let Self { new, old } = self;
+        let waiting = if new > 0 { "yes" } else { "no" };
+        format!("Messages-Waiting: {waiting}\r\nVoice-Message: {new}/{old}\r\n")
+    }
+}
+
+/// The signal `{"messages":{"new":2,"old":8}}`.
+#[derive(Deserialize)]
+struct MessagesSignal {
+    messages: Messages,
 }
 
 const RING: TimerId = 1;
@@ -137,6 +168,10 @@ impl Answer {
         initial: bool,
     ) {
         match message.method() {
+            Method::Subscribe => {
+                call.respond(id, Reply::new(200));
+                publish(call);
+            }
             Method::Invite if initial => {
                 if self.options.ring_after.is_zero() {
                     self.ring(call, id, message);
@@ -171,11 +206,27 @@ impl Answer {
     }
 }
 
+fn publish(call: &mut Call<'_, State>) {
+    let summary = call.state.messages.summary();
+    call.publish("application/simple-message-summary", summary);
+}
+
+fn on_signal(call: &mut Call<'_, State>, body: &[u8]) {
+    if let Ok(signal) = serde_json::from_slice::<MessagesSignal>(body) {
+        call.state.messages = signal.messages;
+        publish(call);
+    }
+}
+
 impl App for Answer {
     type State = State;
 
     fn name(&self) -> &'static str {
         "answer"
+    }
+
+    fn events(&self) -> &'static [&'static str] {
+        &["message-summary"]
     }
 
     fn on_event(&self, call: &mut Call<'_, State>, event: Event) {
@@ -198,6 +249,7 @@ impl App for Answer {
                 }
             }
             Event::Timer(HANG_UP) => call.hang_up(),
+            Event::Signal(body) => on_signal(call, &body),
             Event::Adopted => call.state.adoptions += 1,
             Event::Ended(_) => {
                 call.cancel_timer(RING);
@@ -208,8 +260,7 @@ impl App for Answer {
             Event::Timer(_)
             | Event::Ack { .. }
             | Event::Progress { .. }
-            | Event::Response { .. }
-            | Event::Signal(_) => {}
+            | Event::Response { .. } => {}
         }
     }
 }

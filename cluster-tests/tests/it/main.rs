@@ -19,5 +19,6 @@ mod sim;
 mod softphones;
 mod story;
 mod strangers;
+mod subscriptions;
 mod swim;
 mod takeover;

@@ -72,7 +72,7 @@ impl Shard {
         if response.status().is_none_or(|status| status < 200) {
             return;
         }
-        if response.cseq().method == Method::Invite {
+        if response.cseq().method.may_begin() {
             let hash = self.transaction_hash(&answered_invite(&response));
             self.cluster.kept_answered(hash);
         }
@@ -323,8 +323,8 @@ struct Left {
     open: Vec<(RequestId, Method)>,
 }
 
-/// The INVITE transaction that a response answers, by its top Via. Of clients of RFC 2543 not
-/// enough comes back; what is kept for them goes by its age.
+/// The transaction of an INVITE, or SUBSCRIBE, that a response answers, by its top Via. Of clients
+/// of RFC 2543 not enough comes back; what is kept for them goes by its age.
 fn answered_invite(response: &Message) -> TransactionKey {
     let via = response.top_via().ok();
     let host = via
@@ -332,12 +332,15 @@ fn answered_invite(response: &Message) -> TransactionKey {
         .map(|via| via.host.as_str())
         .unwrap_or_default();
     let port = via.as_ref().and_then(|via| via.port);
-    TransactionKey::server(response.branch(), host, port, "INVITE", || Rfc2543Fields {
-        request_uri: "".into(),
-        to_tag: "".into(),
-        from_tag: "".into(),
-        call_id: response.call_id().into(),
-        cseq: 0,
-        top_via: "".into(),
+    let method = response.cseq().method;
+    TransactionKey::server(response.branch(), host, port, method.as_str(), || {
+        Rfc2543Fields {
+            request_uri: "".into(),
+            to_tag: "".into(),
+            from_tag: "".into(),
+            call_id: response.call_id().into(),
+            cseq: 0,
+            top_via: "".into(),
+        }
     })
 }

@@ -128,8 +128,8 @@ impl LiveCall {
     }
 
     /// The call as its record's state, in the layout that goes with a wire version. What version 1
-    /// has no words for is not said; of a call with legs of ours that is too much, so only members
-    /// that read version 2 can take it over.
+    /// has no words for is not said; of a call with legs of ours, or a subscription, that is too
+    /// much, so only members that read version 2 can take it over.
     pub(super) fn encode(&self, wire: u8, now: Instant) -> Bytes {
         let base = StateV1 {
             sip: self.sip.first().image(now),
@@ -143,7 +143,7 @@ impl LiveCall {
             age_ms: millis(now.since(self.born)),
         };
         let mut out = Vec::with_capacity(1_024);
-        let version = if self.sip.is_plain() {
+        let version = if self.sip.is_plain() && !self.sip.is_subscription() {
             wire.min(STATE_VERSION)
         } else {
             STATE_VERSION

@@ -278,7 +278,10 @@ impl Shard {
                 Ok(())
             }
             Command::Request(mark, draft) => self.own_request(key, id, mark, draft),
-            Command::Respond(..) | Command::Notify(..) | Command::Answer(_) => {
+            Command::Respond(..)
+            | Command::Notify(..)
+            | Command::Answer(_)
+            | Command::Publish(..) => {
                 let leg = call.sip.leg_mut(id);
                 leg.map_or(Err(CallError::Ended), |leg| tell_leg(leg, command))
             }
@@ -337,6 +340,7 @@ fn tell_leg(leg: &mut Leg, command: Command) -> Result<(), CallError> {
             leg.notify(refer, &line, last);
             Ok(())
         }
+        Command::Publish(content_type, body) => leg.publish(&content_type, body),
         Command::Answer(description) => {
             leg.answer_offer(description);
             Ok(())

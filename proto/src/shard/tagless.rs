@@ -40,7 +40,7 @@ impl Shard {
         if shard != self.shard {
             let (flow, bytes) = (came.flow, came.bytes);
             let input = Input::Sip { flow, bytes };
-            let fresh = *came.request.method() == Method::Invite;
+            let fresh = came.request.method().may_begin();
             self.outputs.push_back(Output::Forward {
                 shard,
                 input,
@@ -55,7 +55,7 @@ impl Shard {
         }
         match came.request.method() {
             Method::Ack | Method::Cancel => self.seek_invite(position, &invite, came, now),
-            Method::Invite => {
+            method if method.may_begin() => {
                 let hash = self.transaction_hash(&invite);
                 match self.cluster.birth_of(hash) {
                     Some((key, owner)) => {
@@ -95,7 +95,7 @@ impl Shard {
     }
 
     fn on_fresh(&mut self, position: u64, transaction: TransactionKey, came: Came, now: Instant) {
-        match screen(&came.request) {
+        match screen(&came.request, self.app.events()) {
             Verdict::Call => self.begin(position, transaction, came, None, now),
             Verdict::Answer { status, headers } => {
                 if status >= 300 {
@@ -204,7 +204,7 @@ impl Shard {
         request: &Message,
         now: Instant,
     ) -> bool {
-        if *request.method() != Method::Invite || request.to_tag().is_some() {
+        if !request.method().may_begin() || request.to_tag().is_some() {
             return false;
         }
         let transaction = server_key(request);

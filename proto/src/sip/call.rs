@@ -87,7 +87,8 @@ impl SipCall {
         self.others.len().saturating_add(1) >= LEGS_PER_CALL_MAX
     }
 
-    /// The call that an INVITE without To tag begins; `local_tag` is its sealed locator.
+    /// The call that an INVITE without To tag begins, or a SUBSCRIBE; `local_tag` is its sealed
+    /// locator.
     #[must_use]
     pub fn incoming(invite: Message, flow: &Flow, local_tag: &str, now: Instant) -> Self {
         Self::begun_with(Leg::incoming(invite, flow, local_tag, now))
@@ -377,6 +378,12 @@ impl SipCall {
     #[must_use]
     pub fn is_plain(&self) -> bool {
         self.others.is_empty() && self.first.id == LegId(0) && !self.first.leg.is_ours()
+    }
+
+    /// Whether it is a subscription of its own (RFC 6665).
+    #[must_use]
+    pub fn is_subscription(&self) -> bool {
+        self.first.leg.is_subscription()
     }
 
     /// What goes into the record of the others.

@@ -81,7 +81,7 @@ pub(super) enum What {
 pub enum Cause {
     /// The peer sent BYE.
     PeerBye,
-    /// We sent BYE.
+    /// We sent BYE, or told a subscriber that there is no more.
     OwnBye,
     /// The caller sent CANCEL.
     Cancelled,
@@ -95,6 +95,10 @@ pub enum Cause {
     Rejected,
     /// Our INVITE was answered in another of its dialogs (RFC 3261 13.2.2.4).
     Elsewhere,
+    /// The subscriber wanted no more (RFC 6665 4.1.2.3).
+    Unsubscribed,
+    /// The subscription was not renewed (RFC 6665 4.4.1).
+    Expired,
 }
 
 /// What a call tells its application.

@@ -46,6 +46,13 @@ pub enum Method {
 }
 
 impl Method {
+    /// Whether it begins a dialog, and with it a call: INVITE, or a SUBSCRIBE outside any (RFC 3261
+    /// 12.1, RFC 6665 4.2.1).
+    #[must_use]
+    pub const fn may_begin(&self) -> bool {
+        matches!(self, Self::Invite | Self::Subscribe)
+    }
+
     /// The methods that have a name here, in the order of an Allow header.
     pub const KNOWN: [Self; 14] = [
         Self::Invite,

@@ -5,7 +5,7 @@
 
 use super::dialog::session_timer::{MIN_SE, is_too_small};
 use super::header::HeaderName;
-use super::leg::{ALLOW, EVENTS, SUPPORTED};
+use super::leg::{ALLOW, EVENTS, SUPPORTED, package};
 use super::message::Message;
 use super::method::Method;
 use super::uri::Scheme;
@@ -40,19 +40,17 @@ impl Verdict {
     }
 }
 
-/// Screens a request without To tag.
+/// Screens a request without To tag; `events`: packages that can be subscribed to outside a call.
 #[must_use]
-pub fn screen(request: &Message) -> Verdict {
+pub fn screen(request: &Message, events: &[&str]) -> Verdict {
     // RFC 3261 8.2.1.
     match request.method() {
-        Method::Invite | Method::Options => {}
+        Method::Invite | Method::Options | Method::Subscribe => {}
         Method::Ext(_) => return Verdict::with(501, "Allow", ALLOW),
         Method::Bye | Method::Info | Method::Update | Method::Prack | Method::Notify => {
             return Verdict::bare(481);
         }
         Method::Cancel => return Verdict::bare(481),
-        // RFC 6665 4.2.1.1: no package can be subscribed to outside a call.
-        Method::Subscribe => return Verdict::with(489, "Allow-Events", EVENTS),
         // RFC 3515 2.4.2: nothing is referred to outside a call.
         Method::Refer => return Verdict::bare(403),
         _ => return Verdict::with(405, "Allow", ALLOW),
@@ -70,8 +68,11 @@ pub fn screen(request: &Message) -> Verdict {
         return Verdict::with(420, "Unsupported", unknown);
     }
     // RFC 3261 8.1.1.8: without a target of its own nobody could ever be asked to hang up.
-    if *request.method() == Method::Invite && request.contact().is_none() {
+    if request.method().may_begin() && request.contact().is_none() {
         return Verdict::bare(400);
+    }
+    if *request.method() == Method::Subscribe {
+        return screen_subscribe(request, events);
     }
     // RFC 4028 9.
     if *request.method() == Method::Invite && is_too_small(request) {
@@ -88,6 +89,16 @@ pub fn screen(request: &Message) -> Verdict {
         };
     }
     screen_content(request)
+}
+
+/// RFC 6665 4.2.1.1 and 8.3.2: a package that nobody here knows.
+fn screen_subscribe(request: &Message, events: &[&str]) -> Verdict {
+    let asked = package(request.header(HeaderName::Event).unwrap_or_default());
+    if events.iter().any(|one| one.eq_ignore_ascii_case(asked)) {
+        return Verdict::Call;
+    }
+    let known: Vec<&str> = [EVENTS].iter().chain(events).copied().collect();
+    Verdict::with(489, "Allow-Events", known.join(", "))
 }
 
 /// RFC 3261 8.2.2.3: the extensions that a request requires and nobody here knows.

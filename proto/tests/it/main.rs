@@ -22,6 +22,7 @@ mod sip_mutations;
 mod sip_oracle;
 mod sip_torture;
 mod sip_torture_uas;
+mod subscribe;
 mod tidy;
 mod uac;
 mod uas;

@@ -279,10 +279,19 @@ impl Dialog {
     }
 }
 
-/// Whether a method refreshes the remote target (RFC 3261 12.2, RFC 3311 5.1).
+/// Whether a method refreshes the session: it may bring an offer, and it renews the session's time
+/// (RFC 3261 14, RFC 3311 5.1, RFC 4028 4).
+#[must_use]
+pub fn is_session_refresh(method: &Method) -> bool {
+    matches!(method, Method::Invite | Method::Update)
+}
+
+/// Whether a method refreshes the remote target, and so names ours in Contact (RFC 3261 12.2, RFC
+/// 3311 5.1, RFC 3515 2.2, RFC 6665 8.1).
 #[must_use]
 pub fn is_target_refresh(method: &Method) -> bool {
-    matches!(method, Method::Invite | Method::Update)
+    let others = matches!(method, Method::Subscribe | Method::Notify | Method::Refer);
+    others || is_session_refresh(method)
 }
 
 /// Whether a Content-Type is that of session descriptions.

@@ -11,7 +11,7 @@ use super::{Answer, CallError, Leg, Server, Unacked, reply_flow};
 use crate::base::flow::Flow;
 use crate::base::time::Instant;
 use crate::sip::dialog::session_timer::SessionTimer;
-use crate::sip::dialog::{Stage, following, has_sdp, is_target_refresh};
+use crate::sip::dialog::{Stage, following, has_sdp, is_session_refresh};
 use crate::sip::effect::{Cause, Class, Effect, Outgoing, RequestId, What};
 use crate::sip::header::HeaderName;
 use crate::sip::message::Message;
@@ -101,7 +101,9 @@ impl Leg {
         let invite = *method == Method::Invite;
         let initial = self.dialog.stage == Stage::Early;
         let accepted = reply.is_accepting();
-        let refresh = is_target_refresh(method) && reply.status < 300;
+        let refresh = is_session_refresh(method) && reply.status < 300;
+        let subscribes = *method == Method::Subscribe;
+        let creates = initial && (invite || subscribes);
         let timer = (refresh && accepted)
             .then(|| SessionTimer::answer(request))
             .flatten();
@@ -109,22 +111,25 @@ impl Leg {
         if *method == Method::Refer && accepted {
             self.on_referred(request, reply.to_mut());
         }
+        if subscribes && accepted {
+            self.on_subscribed(request, reply.to_mut());
+        }
         let setting = Setting {
             local_tag: &self.dialog.local_tag,
-            contact: refresh.then(|| self.dialog.contact.clone()),
+            contact: (refresh || subscribes && accepted).then(|| self.dialog.contact.clone()),
             initial,
             timer,
             rseq: None,
         };
         let bytes = write_reply(request, &reply, flow, setting)?;
-        let class = if invite && initial && !accepted {
+        let class = if creates && !accepted {
             Class::End
         } else {
             Class::Answer
         };
         self.changed |= class == Class::Answer;
         self.on_decided(request, &reply);
-        if invite && initial && accepted {
+        if creates && accepted {
             self.dialog.stage = Stage::Confirmed;
         }
         if refresh {
@@ -171,7 +176,7 @@ impl Leg {
         } else {
             Cow::Borrowed(reply)
         };
-        let refresh = is_target_refresh(request.method());
+        let refresh = is_session_refresh(request.method());
         let setting = Setting {
             local_tag: &self.dialog.local_tag,
             contact: refresh.then(|| self.dialog.contact.clone()),
@@ -331,9 +336,13 @@ impl Leg {
                 machine,
             });
         }
-        let refreshed = is_target_refresh(&server.method) && status < 300;
+        let refreshed = is_session_refresh(&server.method) && status < 300;
         let referred = (server.method == Method::Refer && status < 300).then_some(server.cseq);
+        let subscribed = server.method == Method::Subscribe && status < 300;
         self.act(&flow, actions);
+        if subscribed {
+            self.start_notifier(now);
+        }
         if refreshed {
             self.start_session(now);
         }

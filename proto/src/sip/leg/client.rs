@@ -11,7 +11,7 @@ use super::Leg;
 use crate::base::flow::Flow;
 use crate::base::time::Instant;
 use crate::sip::dialog::offer::Open;
-use crate::sip::dialog::{has_sdp, is_target_refresh, next_hop, sdp_of};
+use crate::sip::dialog::{has_sdp, is_session_refresh, next_hop, sdp_of};
 use crate::sip::effect::{Cause, Class, Effect, Event, Outgoing, OwnRequestId, What};
 use crate::sip::message::Message;
 use crate::sip::method::Method;
@@ -241,7 +241,7 @@ impl Leg {
         if accepted && client.is_some_and(|client| client.purpose == Purpose::Dial) {
             self.on_picked_up(response, now);
         }
-        if accepted && is_target_refresh(method) {
+        if accepted && is_session_refresh(method) {
             self.dialog.on_accepted(response);
             self.on_answered(id, response);
         }

@@ -9,8 +9,10 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::causes::CauseImage;
 use super::client::{Ack, Client, ClientTx, Purpose};
 use super::dialing::Dialing;
+use super::notifier::Notifier;
 use super::prack::{OwedPrack, Rack};
 use super::provisional::{Progress, Provisionals, Reliable};
 use super::reply::Reply;
@@ -18,9 +20,9 @@ use super::subscription::{OwedNotify, Subscription};
 use super::{Answer, Leg, Server, ServerTx, Unacked};
 use crate::base::flow::Flow;
 use crate::base::time::Instant;
-use crate::sip::dialog::Dialog;
 use crate::sip::dialog::offer::Negotiation;
 use crate::sip::dialog::session_timer::SessionTimer;
+use crate::sip::dialog::{Dialog, Stage};
 use crate::sip::effect::{Cause, OwnRequestId, RequestId};
 use crate::sip::message::Message;
 use crate::sip::method::Method;
@@ -64,18 +66,6 @@ struct UnackedTxImage {
     cseq: u32,
     flow: Flow,
     machine: UnackedImage,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum CauseImage {
-    PeerBye,
-    OwnBye,
-    Cancelled,
-    Refused,
-    NoAck,
-    Lost,
-    Rejected,
-    Elsewhere,
 }
 
 /// A serialisable call.
@@ -141,6 +131,7 @@ pub struct LegMore {
     /// What the application called requests of its own.
     marks: Vec<(ClientKey, u32)>,
     last_request: u32,
+    notifier: Option<Notifier<Remaining>>,
 }
 
 impl LegImage {
@@ -240,12 +231,18 @@ impl Leg {
                 .map(|client| (client.key.clone(), client.mark))
                 .collect(),
             last_request: self.last_request,
+            notifier: self
+                .notifier
+                .as_ref()
+                .map(|one| one.snapshot(self.dialog.stage == Stage::Confirmed, now)),
         }
     }
 
     /// The call brought back; `written` is when its image was made, by this node's clock.
     #[must_use]
     pub fn restore(image: LegImage, more: LegMore, written: Instant) -> Self {
+        let told = more.notifier.as_ref().is_some_and(Notifier::is_owed);
+        let owed = told || !more.notifies.is_empty();
         let mut call = Self {
             unacked: image.unacked.map(|unacked| Unacked {
                 cseq: unacked.cseq,
@@ -275,7 +272,11 @@ impl Leg {
                 .iter()
                 .map(|one| Subscription::restore(one, written))
                 .collect(),
-            notify_at: (!more.notifies.is_empty()).then_some(written),
+            notify_at: owed.then_some(written),
+            notifier: more
+                .notifier
+                .as_ref()
+                .map(|one| Notifier::restore(one, written)),
             notifies: more.notifies.clone(),
             dialing: more
                 .dialing
@@ -475,22 +476,3 @@ fn client_image(client: &ClientTx, now: Instant) -> ClientTxImage {
         },
     }
 }
-
-macro_rules! causes {
-    ($($cause:ident),+) => {
-        impl From<Cause> for CauseImage {
-            fn from(cause: Cause) -> Self {
-                match cause { $(Cause::$cause => Self::$cause,)+ }
-            }
-        }
-        impl From<CauseImage> for Cause {
-            fn from(image: CauseImage) -> Self {
-                match image { $(CauseImage::$cause => Self::$cause,)+ }
-            }
-        }
-    };
-}
-
-causes!(
-    PeerBye, OwnBye, Cancelled, Refused, NoAck, Lost, Rejected, Elsewhere
-);

@@ -6,10 +6,12 @@
 
 mod answer;
 mod astray;
+mod causes;
 mod client;
 mod dial;
 mod dialing;
 mod image;
+mod notifier;
 mod prack;
 mod provisional;
 mod refresh;
@@ -28,7 +30,6 @@ use super::effect::{Cause, Effect, Event, RequestId};
 use super::message::Message;
 use super::method::Method;
 use super::transaction::key::{ClientKey, Rfc2543Fields, TransactionKey};
-use super::transaction::server_invite::ServerInvite;
 use super::transaction::success::UnackedSuccess;
 use super::transaction::{Action, Failure};
 use super::write::response_target;
@@ -41,6 +42,8 @@ use client::{Client, ClientTx};
 pub use dialing::Dial;
 use dialing::Dialing;
 pub use image::{LegImage, LegMore};
+use notifier::Notifier;
+pub use notifier::package;
 use prack::OwedPrack;
 use provisional::Provisionals;
 use refresh::Refresh;
@@ -106,7 +109,9 @@ pub struct Leg {
     subscriptions: Vec<Subscription>,
     /// NOTIFYs that we owe.
     notifies: Vec<OwedNotify>,
-    /// They wait until then for a number.
+    /// Of a leg that is a subscription of its own.
+    notifier: Option<Notifier>,
+    /// NOTIFYs wait until then for a number.
     notify_at: Option<Instant>,
     /// The application's answer to an offer in a response, until it goes out.
     answer: Option<Bytes>,
@@ -145,6 +150,7 @@ impl Leg {
             pracks: Vec::new(),
             subscriptions: Vec::new(),
             notifies: Vec::new(),
+            notifier: None,
             notify_at: None,
             answer: None,
             bye_after_ack: false,
@@ -240,38 +246,45 @@ impl Leg {
         self.effects.clear();
     }
 
-    /// Whether a 2xx was let out in the INVITE transaction `key`, or else a failure or nothing yet;
-    /// none once it is over.
+    /// Whether a 2xx was let out in the transaction `key` that made the leg, or else a failure or
+    /// nothing yet; none once it is over.
     #[must_use]
     pub fn outcome_of(&self, key: &TransactionKey) -> Option<bool> {
         use super::transaction::server_invite::State;
-        self.invite_machine(key)
-            .map(|machine| matches!(machine.state(), State::Accepted { .. }))
-    }
-
-    /// Whether a final response of the INVITE transaction `key` was let out.
-    #[must_use]
-    pub fn is_invite_answered(&self, key: &TransactionKey) -> bool {
-        self.invite_machine(key)
-            .is_some_and(ServerInvite::is_answered)
-    }
-
-    fn invite_machine(&self, key: &TransactionKey) -> Option<&ServerInvite> {
-        let server = self.servers.iter().find(|server| server.key == *key)?;
-        match &server.machine {
-            Server::Invite(machine) => Some(machine),
-            Server::Other(_) => None,
+        match self.machine(key)? {
+            Server::Invite(machine) => Some(matches!(machine.state(), State::Accepted { .. })),
+            Server::Other(_) => {
+                let refused = self.ended == Some(Cause::Refused);
+                Some(self.dialog.stage != Stage::Early && !refused)
+            }
         }
     }
 
-    /// The key of the INVITE that made the call, while its transaction lives.
+    /// Whether a final response of the transaction `key` was let out.
+    #[must_use]
+    pub fn is_invite_answered(&self, key: &TransactionKey) -> bool {
+        match self.machine(key) {
+            Some(Server::Invite(machine)) => machine.is_answered(),
+            Some(Server::Other(machine)) => machine.is_answered(),
+            None => false,
+        }
+    }
+
+    fn machine(&self, key: &TransactionKey) -> Option<&Server> {
+        let server = self.servers.iter().find(|server| server.key == *key)?;
+        Some(&server.machine)
+    }
+
+    /// The key of the INVITE that made the call, or the SUBSCRIBE, while its transaction lives.
     #[must_use]
     pub fn invite_key(&self) -> Option<&TransactionKey> {
-        let invite = self
-            .servers
-            .iter()
-            .find(|server| server.method == Method::Invite);
-        invite.map(|server| &server.key)
+        let made = if self.notifier.is_some() {
+            Method::Subscribe
+        } else {
+            Method::Invite
+        };
+        let maker = self.servers.iter().find(|server| server.method == made);
+        maker.map(|server| &server.key)
     }
 
     /// When [`Leg::on_timeout`] is wanted.
@@ -296,7 +309,9 @@ impl Leg {
         let others = unacked.chain(refresh).chain(session);
         let ends = self.subscriptions.iter().filter_map(|one| one.ends);
         let others = others.chain(provisional).chain(pracks).chain(ends);
+        let expiry = self.notifier.as_ref().and_then(Notifier::deadline);
         let others = others.chain(self.notify_at).chain(self.dial_deadline());
+        let others = others.chain(expiry);
         servers.chain(clients).chain(others).min()
     }
 
@@ -336,6 +351,7 @@ impl Leg {
         self.on_unacked_timeout(now);
         self.on_provisional_timeout(now);
         self.on_subscription_timeout(now);
+        self.on_notifier_timeout(now);
         self.put_off_refresh(now);
         self.on_session_timeout(now);
         self.on_dial_timeout(now);

@@ -44,6 +44,9 @@ impl Refresh {
 impl Leg {
     /// The peer is to be told, at `at` or soon after, where this call is now.
     pub fn plan_refresh(&mut self, at: Instant) {
+        if self.is_subscription() {
+            return self.repeat_state(Some(at)); // a NOTIFY names our target as well
+        }
         let (tries, no_update) = (0, false);
         self.refresh = Some(Refresh {
             at,

@@ -1,4 +1,4 @@
-//! Subscriptions inside the call's dialog: what a REFER began, its NOTIFYs and its end. RFC 3515,
+//! Subscriptions inside a call's dialog: what a REFER began, its NOTIFYs and its end. RFC 3515,
 //! RFC 6665, RFC 4488; that one dies ends no call (RFC 5057 5).
 //!
 //! A REFER's number names its subscription (RFC 3515 2.4.6). What a REFER asks for is the
@@ -23,7 +23,7 @@ use crate::sip::transaction::timer::Remaining;
 /// How long a REFER's subscription lives if nothing is said, and at most, seconds.
 const EXPIRES: u32 = 180;
 
-/// The only event package here: the value of Allow-Events.
+/// The only event package inside a call: the value of Allow-Events there.
 pub const EVENTS: &str = "refer";
 
 /// A subscription; `T` is [`Instant`] in a live one, [`Remaining`] in a record.
@@ -222,6 +222,9 @@ impl Leg {
         response: Option<&Message>,
         now: Instant,
     ) {
+        if self.is_subscription() {
+            return self.on_notified(status, response.is_some());
+        }
         let client = self.clients.iter().find(|client| client.id == id);
         let request = client.and_then(|one| Message::parse(one.request.clone()).ok());
         let Some(request) = request else {
@@ -259,6 +262,9 @@ impl Leg {
     #[must_use]
     pub fn owes_notify(&self, now: Instant) -> bool {
         let waits = self.notify_at.is_some_and(|at| at > now);
+        if self.is_subscription() {
+            return self.ended.is_none() && !waits && self.owes_state();
+        }
         let Some(first) = self.notifies.first() else {
             return false;
         };
@@ -276,6 +282,9 @@ impl Leg {
     /// # Errors
     /// [`CallError`] if it can't be written; it is then given up.
     pub fn send_notify(&mut self, egress: Egress, now: Instant) -> Result<(), CallError> {
+        if self.is_subscription() {
+            return self.send_state(egress, now);
+        }
         if self.notifies.is_empty() {
             return Ok(());
         }

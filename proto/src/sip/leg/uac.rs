@@ -6,7 +6,8 @@ use super::client::{ClientTx, Purpose};
 use super::{ALLOW, CallError, Leg, SUPPORTED_VALUE};
 use crate::base::flow::Flow;
 use crate::sip::dialog::offer::Open;
-use crate::sip::dialog::{Orientation, Stage, is_sdp, is_target_refresh, next_hop};
+use crate::sip::dialog::{Orientation, Stage};
+use crate::sip::dialog::{is_sdp, is_session_refresh, is_target_refresh, next_hop};
 use crate::sip::effect::{Cause, Class, Effect, Event, Outgoing, OwnRequestId, RequestId, What};
 use crate::sip::header::HeaderName;
 use crate::sip::message::Message;
@@ -134,7 +135,7 @@ impl Leg {
     /// The description that a request of ours offers, as it may be said.
     fn offer(&mut self, method: &Method, body: Option<(&str, &[u8])>, cseq: u32) -> Option<Bytes> {
         let offer = body.filter(|(kind, body)| is_sdp(kind) && !body.is_empty());
-        let (_, offer) = offer.filter(|_| is_target_refresh(method))?;
+        let (_, offer) = offer.filter(|_| is_session_refresh(method))?;
         self.negotiation.on_our_offer(cseq);
         Some(self.follow(offer))
     }
@@ -170,8 +171,10 @@ impl Leg {
             .max_forwards(self.max_forwards(purpose))
             .routes(hop.routes);
         if is_target_refresh(&method) {
+            builder = builder.contact(dialog.contact.as_str());
+        }
+        if is_session_refresh(&method) {
             builder = builder
-                .contact(dialog.contact.as_str())
                 .header("Allow", ALLOW)
                 .header("Supported", SUPPORTED_VALUE);
         }
@@ -214,6 +217,10 @@ impl Leg {
                 }
                 false
             }
+            Stage::Confirmed if self.is_subscription() => {
+                self.end_subscription();
+                false
+            }
             Stage::Confirmed => {
                 self.changed |= !self.bye_after_ack;
                 self.bye_after_ack = true;
@@ -248,6 +255,7 @@ impl Leg {
     /// 2xx to it may still come and has to be acknowledged; a BYE stays for
     /// [`Leg::repeat_bye`]; a refresh is the heir's own business.
     pub fn take_unanswered(&mut self) -> Vec<Again> {
+        self.take_unanswered_state();
         let mut again = Vec::new();
         for client in std::mem::take(&mut self.clients) {
             match client.method {

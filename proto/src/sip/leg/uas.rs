@@ -2,6 +2,7 @@
 
 use super::astray::Astray;
 use super::client::ClientTx;
+use super::notifier::Notifier;
 use super::reply::Reply;
 use super::{ALLOW, Answer, Leg, Server, ServerTx, pause, reply_flow, server_key};
 use crate::base::flow::Flow;
@@ -9,7 +10,7 @@ use crate::base::limits::SERVER_TRANSACTIONS_PER_CALL_MAX;
 use crate::base::time::Instant;
 use crate::sip::dialog::offer::Admission;
 use crate::sip::dialog::session_timer::{MIN_SE, is_too_small};
-use crate::sip::dialog::{Dialog, Order, Stage, has_sdp, is_target_refresh};
+use crate::sip::dialog::{Dialog, Order, Stage, has_sdp, is_session_refresh};
 use crate::sip::effect::{Cause, Class, Effect, Event, RequestId};
 use crate::sip::message::Message;
 use crate::sip::method::Method;
@@ -20,11 +21,14 @@ use crate::sip::transaction::server_other::ServerOther;
 use crate::sip::write::ResponseBuilder;
 
 impl Leg {
-    /// The call that an INVITE without To tag begins; `local_tag` is its sealed locator.
+    /// The call that an INVITE without To tag begins, or a SUBSCRIBE; `local_tag` is its sealed
+    /// locator.
     #[must_use]
     pub fn incoming(invite: Message, flow: &Flow, local_tag: &str, now: Instant) -> Self {
         let mut call = Self::of(Dialog::incoming(&invite, local_tag, flow));
-        if has_sdp(&invite) {
+        if *invite.method() == Method::Subscribe {
+            call.notifier = Some(Notifier::of(&invite));
+        } else if has_sdp(&invite) {
             call.negotiation.on_their_offer(invite.cseq_number());
         }
         call.open(invite, flow, now, true);
@@ -104,9 +108,12 @@ impl Leg {
             let fields = [("Unsupported", unknown.as_str())];
             return self.refuse(request, flow, now, 420, &fields); // RFC 3261 8.2.2.3
         }
-        if is_target_refresh(request.method()) && is_too_small(&request) {
+        if is_session_refresh(request.method()) && is_too_small(&request) {
             let least = MIN_SE.to_string();
             return self.refuse(request, flow, now, 422, &[("Min-SE", &least)]); // RFC 4028 9
+        }
+        if self.is_subscription() {
+            return self.on_fresh_of_subscription(request, flow, now);
         }
         match request.method() {
             Method::Bye => self.on_bye(request, flow, now),
@@ -134,7 +141,7 @@ impl Leg {
         if *request.method() == Method::Invite {
             self.session_is_known(); // RFC 3261 14.1: it has had our 2xx
         }
-        if is_target_refresh(request.method()) && has_sdp(&request) {
+        if is_session_refresh(request.method()) && has_sdp(&request) {
             self.negotiation.on_their_offer(request.cseq_number());
         }
         self.open(request, flow, now, false);

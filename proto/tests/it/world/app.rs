@@ -10,7 +10,8 @@ use callring_proto::app::{App, Call, Event, Message, Method, Reliability, Reply,
 /// it. `X-Refuse` is a status to refuse with instead, once it has rung; `X-Hang-Up` says when to
 /// hang up. A signal is a method to send, and what is offered in it. A REFER is told to ring, and
 /// to be done when a signal `done NUMBER LINE` says so. A later request with `X-Slow` is never
-/// answered. `X-Dial` joins a second leg, see `bridge`.
+/// answered. `X-Dial` joins a second leg, see `bridge`. Who subscribes to its presence hears
+/// `open`, and whatever a signal `say TEXT` says; a signal `end` ends it.
 pub(crate) struct Ring;
 
 /// A description that answers or makes an offer: always of version 1, for the call knows better.
@@ -95,6 +96,12 @@ fn on_request(call: &mut Call<'_, u32>, id: RequestId, message: &Message) {
     );
 }
 
+fn subscribe(call: &mut Call<'_, u32>, id: RequestId, message: &Message) {
+    let status = number(message, "X-Refuse").unwrap_or(200);
+    call.respond(id, Reply::new(status));
+    call.publish("text/plain", "open");
+}
+
 impl App for Ring {
     type State = u32;
 
@@ -102,11 +109,20 @@ impl App for Ring {
         "ring"
     }
 
+    fn events(&self) -> &'static [&'static str] {
+        &["presence"]
+    }
+
     fn on_event(&self, call: &mut Call<'_, u32>, event: Event) {
         if bridge::takes(call, &event) {
             return;
         }
         match event {
+            Event::Request {
+                id,
+                message,
+                initial: true,
+            } if *message.method() == Method::Subscribe => subscribe(call, id, &message),
             Event::Request {
                 message,
                 initial: true,
@@ -123,6 +139,12 @@ impl App for Ring {
             Event::Timer(2) => call.hang_up(),
             Event::Signal(body) => {
                 let text = String::from_utf8_lossy(&body).into_owned();
+                if let Some(state) = text.strip_prefix("say ") {
+                    return call.publish("text/plain", state.to_owned());
+                }
+                if text == "end" {
+                    return call.hang_up();
+                }
                 if let Some(line) = text.strip_prefix("done ") {
                     let (refer, line) = line.split_once(' ').expect("a number");
                     return call.notify(refer.parse().expect("a number"), line, true);
