@@ -15,7 +15,6 @@ use callring_proto::wire::{
 };
 use rand::RngExt as _;
 
-pub(crate) use examples::member;
 use examples::{ADDRESS, frames, greetings, record};
 
 fn folder(version: u8) -> PathBuf {

@@ -23,6 +23,7 @@ fn any_image_brings_the_same_call_back() {
             history.step();
             history.image();
         }
+        history.finish();
     }
 }
 

@@ -100,6 +100,16 @@ fn calls_of_ours_come_to_their_end() {
 }
 
 #[test]
+fn transactions_keep_their_word() {
+    check(bodies::transaction, &files("fuzz/seeds/transaction"));
+}
+
+#[test]
+fn records_come_to_life_or_are_refused() {
+    check(bodies::record, &files("fuzz/seeds/record"));
+}
+
+#[test]
 fn a_shard_takes_anything() {
     check(bodies::shard, &before(20, messages()));
     check(bodies::shard, &files("fuzz/seeds/shard"));

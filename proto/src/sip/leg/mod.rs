@@ -352,6 +352,7 @@ impl Leg {
         self.on_provisional_timeout(now);
         self.on_subscription_timeout(now);
         self.on_notifier_timeout(now);
+        self.notify_at = self.notify_at.filter(|at| *at > now); // it is asked for until it can go
         self.put_off_refresh(now);
         self.on_session_timeout(now);
         self.on_dial_timeout(now);
@@ -431,6 +432,7 @@ impl Leg {
             self.pracks.clear();
             self.subscriptions.clear();
             self.notifies.clear();
+            self.notify_at = None;
             // An INVITE of ours that rings would be waited for without end, and repeated meanwhile.
             self.clients.retain(|client| {
                 let machine = client.machine.as_ref();

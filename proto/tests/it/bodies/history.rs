@@ -1,6 +1,7 @@
-//! What may happen to one call, chosen by bytes: requests, answers, own requests, responses, time,
-//! a takeover now and then. What must hold all the while: the call's image brings the same call
-//! back, and a peer whose numbers rise is never told that they don't.
+//! What may happen to one call or subscription, chosen by bytes: requests, answers, own requests,
+//! responses, time, a takeover now and then. What must hold all the while: its image brings the
+//! same back, a peer whose numbers rise is never told that they don't, and what the application
+//! ends comes to its end.
 
 use bytes::Bytes;
 use callring_proto::base::flow::{Flow, Transport};
@@ -12,6 +13,8 @@ use callring_proto::sip::{HeaderName, Message, Method, ResponseBuilder};
 
 const TAG: &str = "ours";
 const SDP: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
+
+const SUBSCRIPTION: &str = "Event: presence\r\nExpires: 40\r\n";
 
 fn flow() -> Flow {
     Flow {
@@ -88,8 +91,14 @@ impl<'a> History<'a> {
             "",
             "Supported: 100rel, timer\r\nSession-Expires: 90;refresher=uas\r\n",
             "Require: 100rel\r\n",
-        ][dice.below(3)];
-        let invite = text("INVITE", 7, 0, "", extra, body);
+            SUBSCRIPTION,
+        ][dice.below(4)];
+        let method = if extra == SUBSCRIPTION {
+            "SUBSCRIBE"
+        } else {
+            "INVITE"
+        };
+        let invite = text(method, 7, 0, "", extra, body);
         let now = Instant::from_nanos(1_000_000_000);
         let mut history = Self {
             call: Leg::incoming(parsed(&invite), &flow(), TAG, now),
@@ -110,6 +119,12 @@ impl<'a> History<'a> {
     fn drain(&mut self) {
         loop {
             let effects = self.call.take_effects();
+            if effects.is_empty() && self.call.owes_notify(self.now) {
+                let egress = self.egress();
+                let told = self.call.send_notify(egress, self.now);
+                told.expect("a NOTIFY can be written");
+                continue;
+            }
             if effects.is_empty() && !self.call.owes_ack() {
                 return;
             }
@@ -150,14 +165,26 @@ impl<'a> History<'a> {
     fn ask_next(&mut self) {
         self.cseq += 1 + u32::try_from(self.dice.below(3)).expect("small");
         let methods = [
-            "INVITE", "UPDATE", "INFO", "OPTIONS", "PRACK", "FOO", "REFER",
+            "INVITE",
+            "UPDATE",
+            "INFO",
+            "OPTIONS",
+            "PRACK",
+            "FOO",
+            "REFER",
+            "SUBSCRIBE",
         ];
         let method = methods[self.dice.below(methods.len())];
         let rseq = self.sent.iter().rev();
         let rseq = rseq.filter_map(|one| Some((one.header(HeaderName::RSeq)?, one.cseq_number())));
         let rack = rseq.map(|(rseq, cseq)| format!("RAck: {rseq} {cseq} INVITE\r\n"));
         let rack = rack.take(1).collect::<String>();
-        self.ask(method, self.cseq, &rack);
+        let event = format!(
+            "Event: presence\r\nExpires: {}\r\n",
+            self.dice.below(3) * 20
+        );
+        let extra = if method == "SUBSCRIBE" { event } else { rack };
+        self.ask(method, self.cseq, &extra);
     }
 
     fn answer(&mut self) {
@@ -180,6 +207,11 @@ impl<'a> History<'a> {
     }
 
     fn request(&mut self) {
+        if self.call.is_subscription() {
+            let state = Bytes::from(self.dice.below(256).to_string());
+            let _ = self.call.publish("text/plain", state);
+            return;
+        }
         let egress = self.egress();
         let method = [Method::Invite, Method::Update, Method::Info][self.dice.below(3)].clone();
         let body = self
@@ -275,6 +307,28 @@ impl<'a> History<'a> {
         self.call = Leg::restore(image, more, self.now);
         let open = self.call.open_requests();
         self.open = open.into_iter().map(|(id, _)| id).collect();
+    }
+
+    /// The application ends it, and nobody answers any more.
+    pub(crate) fn finish(mut self) {
+        for id in std::mem::take(&mut self.open) {
+            let _ = self.call.respond(id, &Reply::new(200));
+        }
+        self.call.hang_up();
+        for _ in 0..200 {
+            self.drain();
+            if self.call.owes_bye() {
+                let egress = self.egress();
+                self.call.bye(egress).expect("a BYE can be written");
+                continue;
+            }
+            let Some(next) = self.call.next_deadline() else {
+                break;
+            };
+            self.now = self.now.max(next);
+            self.call.on_timeout(self.now);
+        }
+        assert!(self.call.is_over(), "{:?} after {:?}", self.call, self.log);
     }
 
     /// D5: numbers rise here, so a 500 only says that it is for now (Retry-After).

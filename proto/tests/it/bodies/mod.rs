@@ -3,7 +3,9 @@
 //! the tree and damaged copies of them (`seeds.rs`).
 
 pub(crate) mod dialled;
+pub(crate) mod heir;
 pub(crate) mod history;
+mod transactions;
 
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use callring_proto::wire::{self, VERSION};
 use crate::uas::Desk;
 use dialled::Dialled;
 use history::{Dice, History};
+use transactions::Transaction;
 
 /// A datagram: whatever is read of it is read, it is answered, and it reads back as itself.
 pub(crate) fn message(data: &[u8]) {
@@ -159,6 +162,7 @@ pub(crate) fn call(data: &[u8]) {
         history.step();
         history.image();
     }
+    history.finish();
 }
 
 /// A call that an INVITE of ours began and what happens to it, each choice a byte.
@@ -169,6 +173,22 @@ pub(crate) fn dialled(data: &[u8]) {
         dialled.step();
     }
     dialled.finish();
+}
+
+/// The state in a record that an heir takes over: it runs, or is refused.
+pub(crate) fn record(data: &[u8]) {
+    let (age, state) = data.split_first().unwrap_or((&0, &[]));
+    heir::bye_at_heir(Bytes::copy_from_slice(state), u32::from(*age) * 500);
+}
+
+/// A transaction and what happens to it, each choice a byte.
+pub(crate) fn transaction(data: &[u8]) {
+    let data = data.get(..200).unwrap_or(data);
+    let mut transaction = Transaction::new(Dice(data));
+    while transaction.goes_on() {
+        transaction.step();
+    }
+    transaction.finish();
 }
 
 /// Datagrams to one shard, parted by `0xff`, with time passing in between.
