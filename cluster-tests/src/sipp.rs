@@ -121,18 +121,48 @@ pub fn play(scenario: &str, to: SocketAddr, calls: u32, dir: &Path) -> Result<()
     Err(format!("{scenario}: {status}\n{text}"))
 }
 
-/// SIPp calls SIPp by way of a node, some times: `uac` of its own to `uas` of its own, which
-/// listens at `callee`. What was wrong at either end, if something was.
+/// What two ends of a call play.
+#[derive(Clone, Copy, Debug)]
+pub enum Scene {
+    /// SIPp's own `uac` and `uas`.
+    Plain,
+    /// `joined.xml` and `callee.xml` of `tests/sipp`.
+    Flows,
+}
+
+/// SIPp calls SIPp by way of a node, some times; the one that is called listens at `callee`. What
+/// was wrong at either end, if something was.
 ///
 /// # Errors
 /// Which end failed, and how.
 ///
 /// # Panics
 /// If SIPp is not installed.
-pub fn between(to: SocketAddr, callee: SocketAddr, calls: u32, dir: &Path) -> Result<(), String> {
+pub fn between(
+    scene: Scene,
+    [to, callee]: [SocketAddr; 2],
+    calls: u32,
+    dir: &Path,
+) -> Result<(), String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sipp");
+    let played = |own: &str, file: &str| match scene {
+        Scene::Plain => ["-sn".to_owned(), own.to_owned()],
+        Scene::Flows => ["-sf".to_owned(), path.join(file).display().to_string()],
+    };
+    let errors = |role: &str| dir.join(format!("{role}.errors"));
     let start = |role: &str, further: &[String]| {
         Command::new("sipp")
-            .args(["-sn", role, "-i", "127.0.0.1", "-m", &calls.to_string()])
+            .args(["-i", "127.0.0.1", "-m", &calls.to_string()])
+            .args(played(
+                role,
+                if role == "uac" {
+                    "joined.xml"
+                } else {
+                    "callee.xml"
+                },
+            ))
+            .args(["-trace_err", "-error_file"])
+            .arg(errors(role))
             .args(["-timeout", "60", "-timeout_error", "-nostdin"])
             .args(["-deadcall_wait", "0"])
             .args(further)
@@ -148,7 +178,8 @@ pub fn between(to: SocketAddr, callee: SocketAddr, calls: u32, dir: &Path) -> Re
     for (role, end) in [("uac", &mut uac), ("uas", &mut uas)] {
         let status = end.wait().expect("SIPp is waited for");
         if !status.success() {
-            return Err(format!("{role}: {status}"));
+            let text = std::fs::read_to_string(errors(role)).unwrap_or_default();
+            return Err(format!("{role}: {status}\n{text}"));
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use callring::proto::io::CallState as Stands;
 use callring::proto::sip::Method;
 use cluster_tests::arena::{say, wait_until};
 use cluster_tests::hand::Hand;
-use cluster_tests::sipp::between;
+use cluster_tests::sipp::{Scene, between};
 use cluster_tests::troupe::{Part, Troupe};
 
 const CALLS: usize = 200;
@@ -123,15 +123,17 @@ fn both_legs_end_after_the_death_of_their_node() {
     troupe.finish();
 }
 
+// Method: SIPp fails a call in which anything comes that its scenario does not expect, at either
+// end.
 #[test]
 fn sipp_calls_sipp() {
-    // Method: SIPp fails a call in which anything comes that its scenario does not expect, at
-    // either end.
     let free = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
     let callee = free.expect("a port is free");
     let troupe = troupe(&format!("sip:bob@{callee}"), 3);
-    let played = between(troupe.sip(1), callee, 50, troupe.dir());
-    assert_eq!(played, Ok(()));
+    for (scene, calls) in [(Scene::Plain, 50), (Scene::Flows, 20)] {
+        let played = between(scene, [troupe.sip(1), callee], calls, troupe.dir());
+        assert_eq!(played, Ok(()), "{scene:?}");
+    }
     troupe.finish();
 }
 
