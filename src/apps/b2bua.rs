@@ -1,6 +1,7 @@
 //! `b2bua`: joins a caller's leg to one of its own. It asks a router where to, tries targets one
-//! after the other, passes answers, re-INVITEs, UPDATEs and INFOs from one leg to the other, and
-//! ends one with the other. Both legs lie in one record. It knows no routes, no clock, no members.
+//! after the other, passes answers, re-INVITEs, UPDATEs, INFOs and REFERs from one leg to the
+//! other, and ends one with the other. Both legs lie in one record. It knows no routes, no clock,
+//! no members.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -14,8 +15,10 @@ use callring_proto::sip::dialog::has_sdp;
 use serde::{Deserialize, Serialize};
 
 use fields::passed;
+use refer::{Outcome, Referred};
 
 mod fields;
+mod refer;
 pub mod routes;
 
 /// Requests inside a dialog that may be under way to the other leg at a time. Above: 500.
@@ -87,6 +90,8 @@ pub struct State {
     refusal: u16,
     /// Requests under way from one leg to the other.
     pending: Vec<Pending>,
+    /// REFERs whose outcome is not known.
+    referred: Vec<Referred>,
     /// The mark of the newest of them.
     mark: u32,
     /// Times the call changed owner.
@@ -94,11 +99,15 @@ pub struct State {
 }
 
 /// A request of one leg's peer that the other leg's peer is being asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Pending {
     mark: u32,
     from: LegId,
     id: RequestId,
+    /// Its number, if it is a REFER.
+    refer: Option<u32>,
+    /// Of a REFER: an outcome that came before its answer.
+    early: Option<Outcome>,
 }
 
 impl B2bua {
@@ -244,9 +253,8 @@ fn on_request(call: &mut Call<'_, State>, id: RequestId, message: &Message) {
         // It keeps a session alive, and each leg has its own (RFC 4028).
         Method::Update if message.body().is_empty() => return call.respond(id, Reply::new(200)),
         Method::Options => return call.respond(id, Reply::new(200)),
-        Method::Invite | Method::Update | Method::Info => {}
-        // RFC 3515 2.4.2: it knows nobody to refer to.
-        Method::Refer => return call.respond(id, Reply::new(603)),
+        Method::Invite | Method::Update | Method::Info | Method::Refer => {}
+        Method::Notify => return refer::on_notify(call, id, message),
         _ => return call.respond(id, Reply::new(405)),
     }
     let known = call.legs().map(|(leg, _)| leg).collect::<Vec<_>>();
@@ -258,7 +266,14 @@ fn on_request(call: &mut Call<'_, State>, id: RequestId, message: &Message) {
     }
     call.state.mark = call.state.mark.wrapping_add(1).max(1);
     let (mark, from) = (call.state.mark, call.leg());
-    call.state.pending.push(Pending { mark, from, id });
+    let refer = (*method == Method::Refer).then(|| message.cseq_number());
+    call.state.pending.push(Pending {
+        mark,
+        from,
+        id,
+        refer,
+        early: None,
+    });
     let draft = Draft {
         method: method.clone(),
         headers: passed(message),
@@ -277,7 +292,18 @@ fn on_answer(
     let Some(at) = pending.position(|one| one.mark == mark) else {
         return;
     };
-    let Pending { from, id, .. } = call.state.pending.remove(at);
+    let Pending {
+        from,
+        id,
+        refer,
+        early,
+        ..
+    } = call.state.pending.remove(at);
+    let accepted = message.filter(|one| one.status().is_some_and(|status| status < 300));
+    if let (Some(refer), Some(accepted)) = (refer, accepted) {
+        call.at(from).respond(id, said(accepted));
+        return refer::on_accepted(call, (from, refer), accepted, early);
+    }
     let reply = match message {
         Some(message) => said(message),
         // It may try again: a 408 would end its dialog (RFC 3261 12.2.1.2).
@@ -298,6 +324,7 @@ fn on_adopted(call: &mut Call<'_, State>) {
 fn on_ended(call: &mut Call<'_, State>, cause: Cause) {
     let leg = call.leg();
     call.state.pending.retain(|one| one.from != leg);
+    refer::on_ended(call.state, leg);
     if leg == call.state.caller {
         call.state.targets.clear();
         let others: Vec<LegId> = call.legs().map(|(id, _)| id).collect();

@@ -52,6 +52,10 @@ pub(super) struct LiveCall {
     pub(super) counted: bool,
     /// What the application has kept of the requests that an owner before left open.
     pub(super) kept: Vec<(LegId, RequestId)>,
+    /// The time at which its timers were looked at last, and how often.
+    pub(super) looked: (Instant, u8),
+    /// Its application has panicked, and hears no more of it.
+    pub(super) broken: bool,
     /// Own requests that wait for their CSeq lease.
     pub(super) deferred: Vec<(LegId, Command)>,
     /// When the first message for the orphan came, until the first output tells.
@@ -122,6 +126,8 @@ impl LiveCall {
             source: None,
             counted: false,
             kept: Vec::new(),
+            looked: (now, 0),
+            broken: false,
             deferred: Vec::new(),
             asked: None,
         }
@@ -195,6 +201,8 @@ impl LiveCall {
             source: None,
             counted: false,
             kept: Vec::new(),
+            looked: (now, 0),
+            broken: false,
             deferred: Vec::new(),
             asked: None,
         })

@@ -1,10 +1,12 @@
 //! Running a call: its effects, its application's commands, what is written to the record, and the
 //! policy table at work.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use super::live::LiveCall;
 use super::policy::{Wait, wait};
 use super::{Held, Shard};
-use crate::app::{Command, Event, Scene};
+use crate::app::{Command, Event, Reply, Scene};
 use crate::base::ids::CallId;
 use crate::base::time::{Duration, Instant};
 use crate::cluster::policy::When;
@@ -14,6 +16,9 @@ use crate::sip::effect::{Class, Effect, Event as SipEvent, LegId};
 use crate::sip::leg::{CallError, Leg};
 use crate::sip::transaction::key::TransactionKey;
 use crate::wire::Ending;
+
+/// Times that one call's timers are looked at without time going on.
+const ROUNDS_MAX: u8 = 100;
 
 /// How long what only time causes waits at a member that is cut off, before it looks again.
 const POSTPONE: Duration = Duration::from_secs(1);
@@ -163,6 +168,9 @@ impl Shard {
             return;
         };
         let next = call.next_deadline().map(|at| at.max(now));
+        // A timer that is due for ever is a fault of ours; it must not cost the others their shard.
+        let stuck = call.looked.0 == now && call.looked.1 >= ROUNDS_MAX;
+        let next = next.map(|at| if stuck { at.max(now + POSTPONE) } else { at });
         if call.deadline != next {
             if let Some(old) = call.deadline {
                 self.deadlines.remove(&(old, key));
@@ -235,7 +243,7 @@ impl Shard {
     }
 
     pub(super) fn tell_app(&mut self, key: CallId, leg: LegId, event: Event, now: Instant) {
-        let Some(call) = self.calls.get_mut(&key) else {
+        let Some(call) = self.calls.get_mut(&key).filter(|call| !call.broken) else {
             return;
         };
         let mut commands = Vec::new();
@@ -245,10 +253,38 @@ impl Shard {
             leg,
             legs: &call.sip,
         };
-        app.on_event(scene, call.state.as_mut(), &mut commands, event);
+        let state = call.state.as_mut();
+        // What a panic has left half changed is the state of a call that ends now.
+        let told = AssertUnwindSafe(|| app.on_event(scene, state, &mut commands, event));
+        if catch_unwind(told).is_err() {
+            return self.on_app_panic(key);
+        }
         for (leg, command) in commands {
             self.obey(key, leg, command, now);
         }
+    }
+
+    /// The application has panicked: it costs the call, and nothing else. What the peers wait for
+    /// is refused with 500, what stands is hung up on when the call settles.
+    fn on_app_panic(&mut self, key: CallId) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        tracing::error!(
+            ?key,
+            app = call.app.name(),
+            "application panicked; its call ends"
+        );
+        self.counts.rejected.count("app_panic");
+        call.broken = true;
+        call.timers.clear();
+        call.deferred.clear();
+        for leg in call.sip.legs_mut() {
+            for (id, _) in leg.open_requests() {
+                let _ = leg.respond(id, &Reply::new(500)); // it is open, and the reply bare
+            }
+        }
+        call.sip.hang_up_all();
     }
 
     pub(super) fn obey(&mut self, key: CallId, id: LegId, command: Command, now: Instant) {
@@ -297,6 +333,16 @@ impl Shard {
             return;
         };
         call.deadline = None;
+        let (before, rounds) = call.looked;
+        let rounds = if before == now {
+            rounds.saturating_add(1)
+        } else {
+            0
+        };
+        call.looked = (now, rounds);
+        if rounds == ROUNDS_MAX {
+            tracing::error!(?key, "a timer of the call is due for ever");
+        }
         call.sip.on_timeout(now);
         let ends = call.has_due(now) || call.sip.owes_bye();
         let postponed = ends && !self.cluster.holds_majority(key);

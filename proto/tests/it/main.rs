@@ -10,6 +10,7 @@ mod golden;
 mod joining;
 mod leg_deaths;
 mod no_allocation;
+mod panics;
 mod prack;
 mod properties;
 mod refer;

@@ -114,8 +114,17 @@ impl Leg {
     /// The application accepts a REFER: a subscription begins, unless the peer wants none and is
     /// told that there is none (RFC 4488 4).
     pub(super) fn on_referred(&mut self, refer: &Message, reply: &mut Reply) {
-        let wanted = refer.header_named("Refer-Sub");
-        if wanted.is_some_and(|value| value.trim().eq_ignore_ascii_case("false")) {
+        let none = |value: &str| value.trim().eq_ignore_ascii_case("false");
+        let named = |(name, _): &&(String, String)| name.eq_ignore_ascii_case("Refer-Sub");
+        if reply
+            .headers
+            .iter()
+            .find(named)
+            .is_some_and(|(_, value)| none(value))
+        {
+            return; // the application has said so
+        }
+        if refer.header_named("Refer-Sub").is_some_and(none) {
             reply.headers.push(("Refer-Sub".into(), "false".into()));
             return;
         }

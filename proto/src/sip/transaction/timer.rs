@@ -131,8 +131,10 @@ impl Retransmit {
     }
 
     /// Counts from `now`, not from the deadline: a node that was paused doesn't catch up in a
-    /// burst.
+    /// burst. Never less than T1: what a record says may be anything, and no time would go on for
+    /// ever.
     fn wait(&mut self, now: Instant, interval_ms: u32) {
+        let interval_ms = interval_ms.max(millis(T1));
         *self = Self {
             at: after(now, Duration::from_millis(u64::from(interval_ms))),
             interval_ms,

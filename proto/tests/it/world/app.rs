@@ -12,6 +12,7 @@ use callring_proto::app::{App, Call, Event, Message, Method, Reliability, Reply,
 /// to be done when a signal `done NUMBER LINE` says so. A later request with `X-Slow` is never
 /// answered. `X-Dial` joins a second leg, see `bridge`. Who subscribes to its presence hears
 /// `open`, and whatever a signal `say TEXT` says; a signal `end` ends it.
+/// `X-Panic` in a request makes it panic, and so does a signal that is nothing of this.
 pub(crate) struct Ring;
 
 /// A description that answers or makes an offer: always of version 1, for the call knows better.
@@ -114,6 +115,9 @@ impl App for Ring {
     }
 
     fn on_event(&self, call: &mut Call<'_, u32>, event: Event) {
+        if let Event::Request { message, .. } = &event {
+            assert!(message.header_named("X-Panic").is_none(), "as asked");
+        }
         if bridge::takes(call, &event) {
             return;
         }
