@@ -92,6 +92,8 @@ pub enum Command {
     /// Say what has become of what the REFER of this number asked for: a status line, and whether
     /// it is the last.
     Notify(u32, String, bool),
+    /// The answer to the offer that a response has brought comes later.
+    AwaitAnswer,
     /// Tell the subscriber a state: Content-Type and body.
     Publish(String, Bytes),
     /// End the leg by what fits its state: BYE, a refusal of the peer's INVITE, CANCEL of ours.
@@ -235,10 +237,16 @@ impl<'a, S> Call<'a, S> {
     }
 
     /// Answers the offer that the peer made in a response to an INVITE of ours that had none; to be
-    /// called while the event brings it. It goes with our PRACK or ACK (RFC 3261 13.2.1, RFC 3262
-    /// 5). Without a word the last description is repeated.
+    /// called while the event brings it, or after [`Call::await_answer`]. It goes with our PRACK or
+    /// ACK (RFC 3261 13.2.1, RFC 3262 5). Without a word the last description is repeated.
     pub fn answer(&mut self, description: impl Into<Bytes>) {
         self.tell(Command::Answer(description.into()));
+    }
+
+    /// The answer to the offer in the 2xx that this event brings is somebody else's to give: our
+    /// ACK waits until [`Call::answer`] is called, or the leg is hung up.
+    pub fn await_answer(&mut self) {
+        self.tell(Command::AwaitAnswer);
     }
 
     /// Says what has become of what a REFER asked for, by its CSeq number: the status line of the

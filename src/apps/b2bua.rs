@@ -106,6 +106,8 @@ struct Pending {
     id: RequestId,
     /// Its number, if it is a REFER.
     refer: Option<u32>,
+    /// It is an INVITE that asks for an offer.
+    delayed: bool,
     /// Of a REFER: an outcome that came before its answer.
     early: Option<Outcome>,
 }
@@ -202,6 +204,13 @@ fn on_progress(call: &mut Call<'_, State>, message: &Message) {
     answer_caller(call, &reply);
 }
 
+/// Whether the caller has made no offer, so that the callee's is for it to answer.
+fn is_asked_for_an_offer(call: &mut Call<'_, State>) -> bool {
+    let caller = call.state.caller;
+    let invite = call.at(caller).open_invite();
+    invite.is_some_and(|(_, invite)| !has_sdp(&invite))
+}
+
 /// What became of the INVITE that began a leg.
 fn on_tried(call: &mut Call<'_, State>, message: Option<&Message>) {
     let status = message.and_then(Message::status).unwrap_or(408);
@@ -209,6 +218,9 @@ fn on_tried(call: &mut Call<'_, State>, message: Option<&Message>) {
         && status < 300
     {
         call.state.answered = true;
+        if has_sdp(message) && is_asked_for_an_offer(call) {
+            call.await_answer();
+        }
         call.state.callee = Some(call.leg());
         call.state.targets.clear();
         return answer_caller(call, &said(message));
@@ -272,6 +284,7 @@ fn on_request(call: &mut Call<'_, State>, id: RequestId, message: &Message) {
         from,
         id,
         refer,
+        delayed: *method == Method::Invite && !has_sdp(message),
         early: None,
     });
     let draft = Draft {
@@ -296,6 +309,7 @@ fn on_answer(
         from,
         id,
         refer,
+        delayed,
         early,
         ..
     } = call.state.pending.remove(at);
@@ -304,6 +318,9 @@ fn on_answer(
         call.at(from).respond(id, said(accepted));
         return refer::on_accepted(call, (from, refer), accepted, early);
     }
+    if delayed && accepted.is_some_and(has_sdp) {
+        call.await_answer();
+    }
     let reply = match message {
         Some(message) => said(message),
         // It may try again: a 408 would end its dialog (RFC 3261 12.2.1.2).
@@ -311,6 +328,18 @@ fn on_answer(
         None => Reply::new(500).header("Retry-After", "1"),
     };
     call.at(from).respond(id, reply);
+}
+
+/// What the ACK of one leg answers, the other one's ACK has waited for.
+fn on_ack(call: &mut Call<'_, State>, ack: &Message) {
+    let waits = other(call).filter(|other| {
+        let mut legs = call.legs();
+        legs.any(|(id, leg)| id == *other && leg.awaits_answer())
+    });
+    if let Some(other) = waits {
+        let described = has_sdp(ack).then(|| bytes::Bytes::copy_from_slice(ack.body()));
+        call.at(other).answer(described.unwrap_or_default());
+    }
 }
 
 /// What was under way goes on: own requests are asked again, and their answers come here.
@@ -369,7 +398,8 @@ impl App for B2bua {
             } => on_answer(call, (mark, &method), message.as_ref()),
             Event::Ended(cause) => on_ended(call, cause),
             Event::Adopted => on_adopted(call),
-            Event::Progress { .. } | Event::Ack { .. } | Event::Timer(_) | Event::Signal(_) => {}
+            Event::Ack { message } => on_ack(call, &message),
+            Event::Progress { .. } | Event::Timer(_) | Event::Signal(_) => {}
         }
     }
 }

@@ -237,6 +237,60 @@ fn a_refer_passes_and_its_outcome_comes_back() {
     desk.is_empty();
 }
 
+// Method: neither the first INVITE nor a later one has a description; the offers are in the 200s.
+#[test]
+fn an_offer_in_a_200_is_answered_by_the_others_ack() {
+    let mut desk = Desk::new();
+    assert!(
+        desk.caller("INVITE", 1, "", "")
+            .ends_with("INVITE to callee")
+    );
+    let asked = desk.asked(CALLEE, &Method::Invite);
+    assert_eq!(asked.body(), b"");
+    let said = desk.answers(CALLEE, &asked, 200, OFFER);
+    assert_eq!(said, "200 INVITE to caller", "no ACK without an answer");
+    assert_eq!(desk.newest().body(), OFFER.as_bytes());
+    assert_eq!(
+        desk.answers(CALLEE, &asked, 200, OFFER),
+        "",
+        "nor at a repetition"
+    );
+    assert_eq!(desk.caller("ACK", 1, "", ANSWER), "ACK to callee");
+    assert_eq!(desk.asked(CALLEE, &Method::Ack).body(), ANSWER.as_bytes());
+    assert_eq!(desk.answers(CALLEE, &asked, 200, OFFER), "ACK to callee");
+    let said = desk.callee("INVITE", 1, "");
+    assert_eq!(said, "INVITE to caller");
+    let asked = desk.asked(CALLER, &Method::Invite);
+    let again = OFFER.replace("m=audio 4000", "m=audio 4002");
+    let said = desk.answers(CALLER, &asked, 200, &again);
+    assert_eq!(said, "200 INVITE to callee");
+    let answer = ANSWER.replace("m=audio 6", "m=audio 8");
+    assert_eq!(desk.callee("ACK", 1, &answer), "ACK to caller");
+    let ack = desk.asked(CALLER, &Method::Ack);
+    assert!(String::from_utf8_lossy(ack.body()).contains("m=audio 8"));
+    assert_eq!(
+        desk.caller("BYE", 2, "", ""),
+        "200 BYE to caller, BYE to callee"
+    );
+    let bye = desk.asked(CALLEE, &Method::Bye);
+    desk.answers(CALLEE, &bye, 200, "");
+    desk.is_empty();
+}
+
+// Method: the caller says nothing any more once it was answered.
+#[test]
+fn a_callee_whose_offer_nobody_answers_is_let_go() {
+    let mut desk = Desk::new();
+    desk.caller("INVITE", 1, "", "");
+    let asked = desk.asked(CALLEE, &Method::Invite);
+    desk.answers(CALLEE, &asked, 200, OFFER);
+    let said = desk.pass(SECOND * 33);
+    let at = |what: &str| said.find(what).unwrap_or_else(|| panic!("{what}: {said}"));
+    assert!(at("ACK to callee") < at("BYE to callee"));
+    at("BYE to caller");
+    desk.is_empty();
+}
+
 fn table(text: &str, source: &str, extra: &str) -> String {
     use callring::apps::b2bua::Router as _;
     use callring::config::{AppConfig, Config, Env, Flags};

@@ -317,6 +317,7 @@ impl Shard {
             Command::Respond(..)
             | Command::Notify(..)
             | Command::Answer(_)
+            | Command::AwaitAnswer
             | Command::Publish(..) => {
                 let leg = call.sip.leg_mut(id);
                 leg.map_or(Err(CallError::Ended), |leg| tell_leg(leg, command))
@@ -384,6 +385,10 @@ fn tell_leg(leg: &mut Leg, command: Command) -> Result<(), CallError> {
         Command::Respond(id, reply) => leg.respond(id, &reply),
         Command::Notify(refer, line, last) => {
             leg.notify(refer, &line, last);
+            Ok(())
+        }
+        Command::AwaitAnswer => {
+            leg.await_answer();
             Ok(())
         }
         Command::Publish(content_type, body) => leg.publish(&content_type, body),

@@ -132,6 +132,7 @@ pub struct LegMore {
     marks: Vec<(ClientKey, u32)>,
     last_request: u32,
     notifier: Option<Notifier<Remaining>>,
+    answer_waits: bool,
 }
 
 impl LegImage {
@@ -231,6 +232,7 @@ impl Leg {
                 .map(|client| (client.key.clone(), client.mark))
                 .collect(),
             last_request: self.last_request,
+            answer_waits: self.answer_waits,
             notifier: self
                 .notifier
                 .as_ref()
@@ -283,6 +285,7 @@ impl Leg {
                 .as_ref()
                 .map(|one| Dialing::restore(one, written)),
             last_request: more.last_request,
+            answer_waits: more.answer_waits,
             ended: image.ended.map(Cause::from),
             ..Self::of(image.dialog)
         };
@@ -296,6 +299,7 @@ impl Leg {
         for invite in more.invites {
             call.restore_invite(invite, written);
         }
+        call.restore_waits();
         for client in &mut call.clients {
             let mark = more.marks.iter().find(|(key, _)| *key == client.key);
             client.mark = mark.map_or(0, |(_, mark)| *mark);

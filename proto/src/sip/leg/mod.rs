@@ -115,6 +115,8 @@ pub struct Leg {
     notify_at: Option<Instant>,
     /// The application's answer to an offer in a response, until it goes out.
     answer: Option<Bytes>,
+    /// It comes later, and our ACK with it.
+    answer_waits: bool,
     /// What is known of its ACK.
     astray: Astray,
     /// A BYE of ours that must wait for the ACK (RFC 3261 15).
@@ -153,6 +155,7 @@ impl Leg {
             notifier: None,
             notify_at: None,
             answer: None,
+            answer_waits: false,
             bye_after_ack: false,
             refresh: None,
             timer: None,
@@ -408,10 +411,8 @@ impl Leg {
             !over
         });
         self.clients.retain(|client| {
-            client
-                .machine
-                .as_ref()
-                .is_none_or(|machine| !machine.is_terminated())
+            let machine = client.machine.as_ref();
+            client.ack_due || machine.is_none_or(|machine| !machine.is_terminated())
         });
     }
 
@@ -433,6 +434,7 @@ impl Leg {
             self.subscriptions.clear();
             self.notifies.clear();
             self.notify_at = None;
+            self.give_up_answer();
             // An INVITE of ours that rings would be waited for without end, and repeated meanwhile.
             self.clients.retain(|client| {
                 let machine = client.machine.as_ref();

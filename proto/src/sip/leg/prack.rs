@@ -109,9 +109,39 @@ impl Leg {
             .map(|_| ())
     }
 
-    /// The application's answer to the offer in a response; kept until it goes out.
+    /// The application's answer to the offer in a response; kept until it goes out. Empty: there is
+    /// none.
     pub fn answer_offer(&mut self, description: Bytes) {
         self.answer = Some(description);
+        self.changed |= self.answer_waits;
+        self.answer_waits = false;
+    }
+
+    /// The answer to the offer in the 2xx that has just come is not known yet: our ACK waits for
+    /// it.
+    pub fn await_answer(&mut self) {
+        self.answer_waits = self.owes_ack();
+        self.changed |= self.answer_waits;
+    }
+
+    /// Whether our ACK waits for an answer of the application's.
+    #[must_use]
+    pub fn awaits_answer(&self) -> bool {
+        self.answer_waits
+    }
+
+    /// Nobody will answer what a peer that is gone has offered.
+    pub(super) fn give_up_answer(&mut self) {
+        self.answer_waits = false;
+        self.clients.iter_mut().for_each(|one| one.ack_due = false);
+    }
+
+    /// A 2xx whose ACK waits comes back to life with its leg.
+    pub(super) fn restore_waits(&mut self) {
+        for client in &mut self.clients {
+            let invite = client.method == Method::Invite && !client.is_open();
+            client.ack_due = self.answer_waits && invite && client.ack.is_none();
+        }
     }
 
     /// The answer that goes with our PRACK or ACK in the INVITE `cseq`, if one is owed.
@@ -129,10 +159,10 @@ impl Leg {
         Some(answer)
     }
 
-    /// Whether the ACK of a 2xx with an offer waits for what the application answers.
+    /// Whether the ACK of a 2xx with an offer is due.
     #[must_use]
     pub fn owes_ack(&self) -> bool {
-        self.clients.iter().any(|client| client.ack_due)
+        !self.answer_waits && self.clients.iter().any(|client| client.ack_due)
     }
 
     /// Sends the ACKs that are due.

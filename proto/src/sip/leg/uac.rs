@@ -222,6 +222,7 @@ impl Leg {
                 false
             }
             Stage::Confirmed => {
+                self.answer_waits = false; // RFC 3261 13.2.2.4: ACK first, then BYE
                 self.changed |= !self.bye_after_ack;
                 self.bye_after_ack = true;
                 self.owes_bye()

@@ -1,7 +1,8 @@
 //! What may happen to a call that an INVITE of ours began, chosen by bytes: answers in several
 //! dialogs, requests of the peers', hanging up, time, takeovers. What must hold all the while: the
 //! call's image brings the same call back, an INVITE has one CANCEL, a 2xx that makes a dialog is
-//! acknowledged, and once everybody has hung up the call is over.
+//! acknowledged, at once or with the answer that its offer waits for, and once everybody has hung
+//! up the call is over.
 
 use bytes::Bytes;
 use callring_proto::base::flow::{Flow, Transport};
@@ -93,11 +94,15 @@ impl<'a> Dialled<'a> {
                             leg.emit(outgoing, self.now);
                         }
                     }
-                    Effect::Event(event) => {
-                        if let Event::Request { id: request, .. } = *event {
-                            self.open.push((id, request));
+                    Effect::Event(event) => match *event {
+                        Event::Request { id: request, .. } => self.open.push((id, request)),
+                        Event::Response { .. } if self.dice.flag() => {
+                            if let Some(leg) = self.call.leg_mut(id) {
+                                leg.await_answer(); // if there is one to give
+                            }
                         }
-                    }
+                        _ => {}
+                    },
                 }
             }
         }
@@ -164,7 +169,8 @@ impl<'a> Dialled<'a> {
             .call
             .legs()
             .any(|(_, leg)| leg.dialog().remote_tag == tag);
-        if status == 200 && reception == Reception::Taken && stands {
+        let waits = self.call.legs().any(|(_, leg)| leg.awaits_answer());
+        if status == 200 && reception == Reception::Taken && stands && !waits {
             let acked = |one: &Message| *one.method() == Method::Ack && one.to_tag() == Some(tag);
             assert!(self.newest(acked).is_some(), "{answer:?}: {}", self.tale());
         }
@@ -226,6 +232,11 @@ impl<'a> Dialled<'a> {
     }
 
     fn request(&mut self) {
+        if let Some(id) = self.call.find(Leg::awaits_answer) {
+            let answer = [SDP, ""][self.dice.below(2)];
+            let leg = self.call.leg_mut(id).expect("it was found");
+            return leg.answer_offer(Bytes::from_static(answer.as_bytes()));
+        }
         let id = self.leg();
         let way = egress(&mut self.branches);
         let method = [Method::Info, Method::Update, Method::Invite][self.dice.below(3)].clone();
