@@ -5,7 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use callring::proto::sip::Message;
+use callring::proto::sip::{Message, ResponseBuilder};
 
 /// A socket and what came to it.
 #[derive(Debug)]
@@ -46,13 +46,39 @@ impl Hand {
         }
     }
 
-    /// A request of the call `call`; `tag` is the To tag, `branch` its transaction.
+    /// Its address.
     ///
     /// # Panics
-    /// If the socket has no address.
+    /// If the socket has none.
+    #[must_use]
+    pub fn local(&self) -> SocketAddr {
+        self.socket.local_addr().expect("bound")
+    }
+
+    /// Answers the newest request of this method where it came from. The request.
+    ///
+    /// # Panics
+    /// If none came.
+    pub fn answer(&self, method: &str, status: u16, sdp: &str) -> Message {
+        let mut received = self.received.iter().rev();
+        let newest = received.find(|(_, message)| line(message) == method);
+        let (source, request) = newest.expect("it came");
+        let contact = format!("<sip:hand@{}>", self.local());
+        let mut answer = ResponseBuilder::new(request, status)
+            .to_tag("hand")
+            .contact(contact.as_str());
+        if !sdp.is_empty() {
+            answer = answer.body("application/sdp", sdp.as_bytes());
+        }
+        let answer = answer.build().expect("a response");
+        self.send(*source, &String::from_utf8_lossy(&answer));
+        request.clone()
+    }
+
+    /// A request of the call `call`; `tag` is the To tag, `branch` its transaction.
     #[must_use]
     pub fn text(&self, method: &str, call: &str, cseq: u32, branch: &str, tag: &str) -> String {
-        let me = self.socket.local_addr().expect("bound");
+        let me = self.local();
         let tag = if tag.is_empty() {
             String::new()
         } else {

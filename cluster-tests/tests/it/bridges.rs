@@ -123,6 +123,63 @@ fn both_legs_end_after_the_death_of_their_node() {
     troupe.finish();
 }
 
+/// A text with a session description in place of no body.
+fn described(text: &str, sdp: &str) -> String {
+    let fields = format!(
+        "Content-Type: application/sdp\r\nContent-Length: {}\r\n",
+        sdp.len()
+    );
+    text.replace("Content-Length: 0\r\n", &fields) + sdp
+}
+
+// Method: both phones by hand; the caller makes no offer, and the owner dies between the callee's
+// and the caller's answer to it. ACK and BYE go to the other nodes.
+#[test]
+fn an_offer_of_the_callees_is_answered_though_its_owner_dies() {
+    const SOON: Duration = Duration::from_secs(3);
+    let (offer, answer) = (sdp(4000), sdp(6000));
+    let mut callee = Hand::new();
+    let mut troupe = troupe(&format!("sip:bob@{}", callee.local()), 3);
+    let mut caller = Hand::new();
+    caller.send(troupe.sip(0), &caller.text("INVITE", "delayed", 1, "i", ""));
+    callee.expect("INVITE", SOON);
+    assert_eq!(callee.answer("INVITE", 200, &offer).body(), b"");
+    caller.expect("200 INVITE", SOON);
+    let ok = caller
+        .received
+        .iter()
+        .find(|(_, one)| one.status() == Some(200));
+    assert_eq!(ok.expect("it came").1.body(), offer.as_bytes());
+    assert_eq!(callee.count("ACK"), 0, "nobody has answered the offer");
+    let owner = troupe.owner();
+    troupe.kill(owner);
+    let [next, last] = [(owner + 1) % 3, (owner + 2) % 3];
+    let tag = caller.tags().remove(0);
+    let ack = caller.text("ACK", "delayed", 1, "a", &tag);
+    caller.send(troupe.sip(next), &described(&ack, &answer));
+    callee.expect("ACK", LONG);
+    let ack = callee
+        .received
+        .iter()
+        .find(|(_, one)| one.method().as_str() == "ACK");
+    assert_eq!(ack.expect("it came").1.body(), answer.as_bytes());
+    caller.send(
+        troupe.sip(last),
+        &caller.text("BYE", "delayed", 2, "b", &tag),
+    );
+    caller.expect("200 BYE", SOON);
+    callee.expect("BYE", SOON);
+    callee.answer("BYE", 200, "");
+    troupe.finish();
+}
+
+fn sdp(port: u16) -> String {
+    format!(
+        "v=0\r\no=hand 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+         m=audio {port} RTP/AVP 0\r\n"
+    )
+}
+
 // Method: SIPp fails a call in which anything comes that its scenario does not expect, at either
 // end.
 #[test]

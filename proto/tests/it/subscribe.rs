@@ -265,6 +265,14 @@ fn who_may_not_subscribe_is_told_why() {
 }
 
 #[test]
+fn a_subscribe_that_nobody_answers_leaves_nothing() {
+    let mut world = world(3);
+    world.datagram(0, &first("s", "X-Slow: yes\n"));
+    assert_eq!(world.pass(100 * SECOND), "");
+    assert_eq!(world.owners(), [0; 0]);
+}
+
+#[test]
 fn a_subscriber_that_knows_of_none_has_none() {
     let mut world = subscribed(3, "");
     let owner = world.owners()[0];

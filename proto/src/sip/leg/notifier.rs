@@ -277,6 +277,12 @@ impl Leg {
     }
 
     pub(super) fn on_notifier_timeout(&mut self, now: Instant) {
+        let mut servers = self.servers.iter();
+        let asked = servers.any(|one| !one.machine.is_terminated());
+        if self.is_subscription() && self.dialog.stage == Stage::Early && !asked {
+            // RFC 4320 4.2: nobody has answered its SUBSCRIBE, and now it is too late.
+            return self.end(Cause::Refused);
+        }
         if let Some(notifier) = &mut self.notifier
             && notifier.deadline().is_some_and(|ends| ends <= now)
         {

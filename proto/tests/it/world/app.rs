@@ -9,10 +9,10 @@ use callring_proto::app::{App, Call, Event, Message, Method, Reliability, Reply,
 /// the 180 goes (`wanted`, `needed`), `X-Media` gives it a description, `X-Twice` has a 183 after
 /// it. `X-Refuse` is a status to refuse with instead, once it has rung; `X-Hang-Up` says when to
 /// hang up. A signal is a method to send, and what is offered in it. A REFER is told to ring, and
-/// to be done when a signal `done NUMBER LINE` says so. A later request with `X-Slow` is never
-/// answered. `X-Dial` joins a second leg, see `bridge`. Who subscribes to its presence hears
-/// `open`, and whatever a signal `say TEXT` says; a signal `end` ends it.
-/// `X-Panic` in a request makes it panic, and so does a signal that is nothing of this.
+/// to be done when a signal `done NUMBER LINE` says so. A SUBSCRIBE or later request with `X-Slow`
+/// is never answered. `X-Dial` joins a second leg, see `bridge`. Who subscribes to its presence
+/// hears `open`, and whatever a signal `say TEXT` says; a signal `end` ends it. `X-Panic` in a
+/// request makes it panic, and so does a signal that is nothing of this.
 pub(crate) struct Ring;
 
 /// A description that answers or makes an offer: always of version 1, for the call knows better.
@@ -98,6 +98,9 @@ fn on_request(call: &mut Call<'_, u32>, id: RequestId, message: &Message) {
 }
 
 fn subscribe(call: &mut Call<'_, u32>, id: RequestId, message: &Message) {
+    if message.header_named("X-Slow").is_some() {
+        return;
+    }
     let status = number(message, "X-Refuse").unwrap_or(200);
     call.respond(id, Reply::new(status));
     call.publish("text/plain", "open");
