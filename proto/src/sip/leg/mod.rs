@@ -360,6 +360,7 @@ impl Leg {
         self.on_session_timeout(now);
         self.on_dial_timeout(now);
         self.sweep();
+        self.release_success();
     }
 
     fn on_unacked_timeout(&mut self, now: Instant) {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::client::{ClientTx, Purpose};
-use super::{ALLOW, CallError, Leg, SUPPORTED_VALUE};
+use super::{ALLOW, Answer, CallError, Leg, SUPPORTED_VALUE, ServerTx};
 use crate::base::flow::Flow;
 use crate::sip::dialog::offer::Open;
 use crate::sip::dialog::{Orientation, Stage};
@@ -210,7 +210,11 @@ impl Leg {
                 false
             }
             Stage::Early => {
-                let open: Option<RequestId> = self.open_requests().first().map(|(id, _)| *id);
+                self.provisionals.held = None; // a 2xx that waits is not said any more
+                let open = |one: &&ServerTx| {
+                    one.method.may_begin() && matches!(one.answer, Answer::Open(_))
+                };
+                let open: Option<RequestId> = self.servers.iter().find(open).map(|one| one.id);
                 if let Some(id) = open {
                     // Its own faults are impossible here: the request is open and the reply bare.
                     let _ = self.respond(id, &super::Reply::new(480));
