@@ -3,6 +3,16 @@
 //! This crate is the shell around [`callring_proto`]: sockets, threads, clocks, the fabric between
 //! members. It decides nothing about calls; that is the core's. Embedders start a [`Node`] from a
 //! [`NodeConfig`] and talk to it through its [`NodeHandle`].
+//!
+//! An application is a function of events ([`proto::app::App`]). What it keeps of a call lies in
+//! the call's record, so that any member goes on with it:
+//!
+//! ```no_run
+#![doc = include_str!("../examples/uas.rs")]
+//! ```
+//!
+//! It runs alone as it stands, and as a member once `NodeConfig::cluster` is set. A B2BUA with a
+//! route of its own is in `examples/b2bua.rs`.
 
 pub mod admin;
 pub mod apps;

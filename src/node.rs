@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use callring_proto::app::AnyApp;
+use callring_proto::app::{AnyApp, App};
 use callring_proto::base::ids::{MemberId, NodeId};
 use callring_proto::cluster::policy::Replication;
 use callring_proto::cluster::view::{Role, View};
@@ -51,6 +51,33 @@ pub struct NodeConfig {
     pub app: Arc<dyn AnyApp>,
     /// How long [`NodeHandle::stop`] waits at most for calls to be handed over.
     pub stop_timeout: Duration,
+}
+
+impl NodeConfig {
+    /// A node by itself: one SIP socket, one shard, no cluster. Everything else is as the
+    /// configuration file has it where it says nothing; `cluster` makes it a member of one, and the
+    /// application stays as it is.
+    #[must_use]
+    pub fn standalone(name: &str, listen: SocketAddr, app: impl App) -> Self {
+        Self {
+            name: name.to_owned(),
+            zone: String::new(),
+            weight: 100,
+            role: Role::Member,
+            sip: vec![SipListener {
+                listen,
+                advertise: None,
+                scope: Scope::Node,
+            }],
+            cluster: None,
+            shards: 1,
+            replication: Replication::default(),
+            cluster_key: None,
+            config_hash: 0,
+            app: Arc::new(app),
+            stop_timeout: Duration::from_secs(30),
+        }
+    }
 }
 
 /// One SIP socket over UDP.

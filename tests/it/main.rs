@@ -3,3 +3,4 @@
 
 mod b2bua;
 mod cli;
+mod examples;

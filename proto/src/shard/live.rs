@@ -95,6 +95,8 @@ pub(super) enum StateError {
     Version(u8),
     #[error("state does not decode: {0}")]
     Body(#[from] postcard::Error),
+    #[error("legs of one name, or too many")]
+    Legs,
     #[error("no application called {0} here")]
     App(String),
 }
@@ -177,6 +179,9 @@ impl LiveCall {
             more,
             legs,
         } = read_state(state)?;
+        if !legs.is_sound() {
+            return Err(StateError::Legs);
+        }
         if state.app != app.name() {
             return Err(StateError::App(state.app));
         }

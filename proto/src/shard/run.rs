@@ -20,6 +20,9 @@ use crate::wire::Ending;
 /// Times that one call's timers are looked at without time going on.
 const ROUNDS_MAX: u8 = 100;
 
+/// Rounds in which a call that is settled may want something more: each sends or tells one thing.
+const SETTLE_MAX: u16 = 1_000;
+
 /// How long what only time causes waits at a member that is cut off, before it looks again.
 const POSTPONE: Duration = Duration::from_secs(1);
 
@@ -30,10 +33,16 @@ impl Shard {
     pub(super) fn settle(&mut self, key: CallId, by_timer: bool, now: Instant) {
         let mut ready: Vec<Held> = Vec::new();
         let mut touched = false;
+        let mut rounds = 0_u16;
         loop {
             let Some(call) = self.calls.get_mut(&key) else {
                 return;
             };
+            rounds += 1;
+            if rounds > SETTLE_MAX {
+                tracing::error!(?key, "the call comes to no rest");
+                break;
+            }
             let effects = call.sip.take_effects();
             if effects.is_empty() {
                 let postponed = by_timer && call.postponed.is_some();

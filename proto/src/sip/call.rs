@@ -53,6 +53,18 @@ impl MoreLegs {
         self.others.len()
     }
 
+    /// Whether each leg has a name of its own, and there are no more than there may be: a record may
+    /// say anything.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let others = self.others.iter().map(|(id, ..)| *id);
+        let mut names: Vec<LegId> = std::iter::once(self.first.0).chain(others).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        names.len() == count && count <= LEGS_PER_CALL_MAX
+    }
+
     /// Their dialogs, for whoever only looks.
     pub fn dialogs(&self) -> impl Iterator<Item = &Dialog> {
         self.others.iter().map(|(.., image, _)| image.dialog())
