@@ -58,7 +58,8 @@ impl Phone {
                    m=audio 4000 RTP/AVP 0\r\n";
         let body = if method == "INVITE" { sdp } else { "" };
         let text = format!(
-            "{method} sip:{user}@{to} SIP/2.0\r\nVia: SIP/2.0/UDP {me};branch=z9hG4bK{user}{cseq}\r\n\
+            "{method} sip:{user}@{to} SIP/2.0\r\n\
+             Via: SIP/2.0/UDP {me};branch=z9hG4bK{user}{cseq}\r\n\
              From: <sip:a@{me}>;tag=a\r\nTo: <sip:{user}@{to}>{tag}\r\nCall-ID: {user}@{me}\r\n\
              CSeq: {cseq} {method}\r\nMax-Forwards: 70\r\nContact: <sip:a@{me}>\r\n\
              Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",

@@ -53,8 +53,8 @@ impl MoreLegs {
         self.others.len()
     }
 
-    /// Whether each leg has a name of its own, and there are no more than there may be: a record may
-    /// say anything.
+    /// Whether each leg has a name of its own, and there are no more than there may be: a record
+    /// may say anything.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         let others = self.others.iter().map(|(id, ..)| *id);
