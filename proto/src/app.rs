@@ -287,7 +287,8 @@ impl<'a, S> Call<'a, S> {
 
 /// An application: one value per node, all its state in the calls.
 pub trait App: Send + Sync + 'static {
-    /// What it keeps per call. It lies in the call's record; keep it small.
+    /// What it keeps per call. It lies in the call's record; keep it small. Above 64 KiB the call
+    /// ends, as it does if the application panics.
     type State: Serialize + DeserializeOwned + Default + Debug + Send + 'static;
 
     /// Its name in records and on the command line.

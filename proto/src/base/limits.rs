@@ -37,6 +37,10 @@ pub const SUBSCRIPTIONS_PER_CALL_MAX: usize = 8;
 /// Legs of one call at a time. Above: no further one is begun (SIP.md S2.4).
 pub const LEGS_PER_CALL_MAX: usize = 24;
 
+/// What an application keeps of one call, as it lies in the record. Above: the call ends, with an
+/// error in the log; every change of it would send as much to each member that holds a copy.
+pub const APP_STATE_BYTES_MAX: usize = 64 * 1_024;
+
 /// Dialogs that one INVITE of ours may be answered in. Above: a provisional response is not seen, a
 /// 2xx is acknowledged and ended.
 pub const FORKS_PER_LEG_MAX: usize = 12;

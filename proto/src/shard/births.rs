@@ -227,7 +227,7 @@ impl Shard {
         } else if let Some(call) = self.calls.get_mut(&key) {
             // Copies of it are under way: they are told that it is over.
             call.sip.abandon();
-            let state = call.encode(wire, now);
+            let state = call.encode(wire, call.app_state(), now);
             self.cluster.changed(key, state, Ending::ByPhone, now);
         }
         self.drop_call(key);

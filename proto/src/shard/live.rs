@@ -135,14 +135,19 @@ impl LiveCall {
         }
     }
 
+    /// What the application keeps, for [`LiveCall::encode`].
+    pub(super) fn app_state(&self) -> Vec<u8> {
+        self.app.encode(self.state.as_ref())
+    }
+
     /// The call as its record's state, in the layout that goes with a wire version. What version 1
     /// has no words for is not said; of a call with legs of ours, or a subscription, that is too
     /// much, so only members that read version 2 can take it over.
-    pub(super) fn encode(&self, wire: u8, now: Instant) -> Bytes {
+    pub(super) fn encode(&self, wire: u8, app_state: Vec<u8>, now: Instant) -> Bytes {
         let base = StateV1 {
             sip: self.sip.first().image(now),
             app: self.app.name().to_owned(),
-            app_state: self.app.encode(self.state.as_ref()),
+            app_state,
             timers: self
                 .timers
                 .iter()

@@ -8,6 +8,7 @@ use super::policy::{Wait, wait};
 use super::{Held, Shard};
 use crate::app::{Command, Event, Reply, Scene};
 use crate::base::ids::CallId;
+use crate::base::limits::APP_STATE_BYTES_MAX;
 use crate::base::time::{Duration, Instant};
 use crate::cluster::policy::When;
 use crate::sip::call::SipCall;
@@ -65,7 +66,7 @@ impl Shard {
                 }
             }
         }
-        self.write_record(key, touched, now);
+        let faulty = self.write_record(key, touched, now);
         for outgoing in ready {
             let unsure = self
                 .calls
@@ -76,6 +77,9 @@ impl Shard {
                 Some(unsure) => unsure.held.push((outgoing, by_timer)),
                 None => self.let_out(key, outgoing, by_timer, now),
             }
+        }
+        if faulty {
+            return self.settle(key, by_timer, now);
         }
         self.after(key, now);
     }
@@ -219,8 +223,9 @@ impl Shard {
         }
     }
 
-    fn write_record(&mut self, key: CallId, touched: bool, now: Instant) {
-        self.record(key, touched, false, now);
+    /// Whether the application's state could not be written, and the call has to end.
+    fn write_record(&mut self, key: CallId, touched: bool, now: Instant) -> bool {
+        self.record(key, touched, false, now)
     }
 
     /// A call that rings gets a record all the same, if it is sure to stand.
@@ -229,26 +234,42 @@ impl Shard {
             .calls
             .get(&key)
             .is_some_and(|call| call.unsure.is_none())
+            && self.record(key, true, true, now)
         {
-            self.record(key, true, true, now);
+            self.settle(key, false, now);
         }
     }
 
-    fn record(&mut self, key: CallId, touched: bool, expose: bool, now: Instant) {
+    fn record(&mut self, key: CallId, touched: bool, expose: bool, now: Instant) -> bool {
         let wire = self.common_wire();
         let Some(call) = self.calls.get_mut(&key) else {
-            return;
+            return false;
         };
         let changed = call.sip.take_changed() || touched;
         // What has a record keeps it true; `when` governs only who gets one (SIP.md S4).
         let recorded = self.policy.when == When::Early || !self.cluster.is_early(key);
         // Whoever answers for the caller must know whose phone rings for it.
         let answered = call.sip.is_confirmed() || !call.sip.is_plain();
-        if changed && (recorded || answered || expose) {
-            let end = ending(&call.sip);
-            let state = call.encode(wire, now);
-            self.cluster.changed(key, state, end, now);
+        if !changed || !(recorded || answered || expose) {
+            return false;
         }
+        let mut app_state = call.app_state();
+        let faulty = app_state.len() > APP_STATE_BYTES_MAX;
+        if faulty {
+            let (bytes, most) = (app_state.len(), APP_STATE_BYTES_MAX);
+            tracing::error!(?key, bytes, most, "application's state is too large");
+            self.on_app_fault(key, "app_state");
+        }
+        let Some(call) = self.calls.get_mut(&key) else {
+            return false;
+        };
+        if faulty {
+            app_state = call.app_state();
+        }
+        let end = ending(&call.sip);
+        let state = call.encode(wire, app_state, now);
+        self.cluster.changed(key, state, end, now);
+        faulty
     }
 
     pub(super) fn tell_app(&mut self, key: CallId, leg: LegId, event: Event, now: Instant) {
@@ -266,26 +287,23 @@ impl Shard {
         // What a panic has left half changed is the state of a call that ends now.
         let told = AssertUnwindSafe(|| app.on_event(scene, state, &mut commands, event));
         if catch_unwind(told).is_err() {
-            return self.on_app_panic(key);
+            tracing::error!(?key, "application panicked");
+            return self.on_app_fault(key, "app_panic");
         }
         for (leg, command) in commands {
             self.obey(key, leg, command, now);
         }
     }
 
-    /// The application has panicked: it costs the call, and nothing else. What the peers wait for
-    /// is refused with 500, what stands is hung up on when the call settles.
-    fn on_app_panic(&mut self, key: CallId) {
+    /// The application has panicked, or keeps too much: it costs the call, and nothing else. What
+    /// the peers wait for is refused with 500, what stands is hung up on when the call settles.
+    fn on_app_fault(&mut self, key: CallId, why: &'static str) {
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
-        tracing::error!(
-            ?key,
-            app = call.app.name(),
-            "application panicked; its call ends"
-        );
-        self.counts.rejected.count("app_panic");
+        self.counts.rejected.count(why);
         call.broken = true;
+        call.state = call.app.fresh(); // nothing half changed, and nothing large
         call.timers.clear();
         call.deferred.clear();
         for leg in call.sip.legs_mut() {

@@ -1,5 +1,5 @@
-//! Goal: an application that panics loses that call, and nothing else. Method: nodes wired by hand,
-//! whose application panics when a header field or a signal asks for it.
+//! Goal: an application that panics, or keeps too much, loses that call, and nothing else. Method:
+//! nodes wired by hand, whose application does so when a header field or a signal asks for it.
 
 use callring_proto::cluster::policy::Replication;
 
@@ -75,4 +75,22 @@ fn a_panic_at_a_signal_hangs_up_once() {
     let said = world.pass(SECOND);
     assert!(said.split(", ").all(|line| line == "BYE"), "{said}");
     assert_eq!(world.complaints(), [""; 0]);
+}
+
+// Method: as much as may be kept, then a little more.
+#[test]
+fn a_state_too_large_ends_its_call() {
+    let mut world = world();
+    assert_eq!(invite(&mut world, "c", ""), "200 INVITE");
+    let tag = tag(&world);
+    ask(&mut world, 0, "ACK", "c", 1, &tag);
+    let keep = |bytes: usize| format!("{tag}X-Keep: {bytes}\n");
+    assert_eq!(
+        ask(&mut world, 1, "INFO", "c", 2, &keep(65_000)),
+        "200 INFO"
+    );
+    let said = ask(&mut world, 1, "INFO", "c", 3, &keep(65_535));
+    let mut lines: Vec<&str> = said.split(", ").collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["200 INFO", "BYE"]);
 }

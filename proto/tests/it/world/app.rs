@@ -38,7 +38,10 @@ fn described(reply: Reply, invite: &Message) -> Reply {
     reply.body("application/sdp", description(asked, ""))
 }
 
-fn answer(call: &mut Call<'_, u32>) {
+/// What it keeps: how many requests it has had, and whatever `X-Keep` asks it to, so many bytes.
+pub(crate) type Kept = (u32, String);
+
+fn answer(call: &mut Call<'_, Kept>) {
     let Some((id, invite)) = call.open_invite() else {
         return;
     };
@@ -54,7 +57,7 @@ fn answer(call: &mut Call<'_, u32>) {
     );
 }
 
-fn ring(call: &mut Call<'_, u32>, ring: u16) {
+fn ring(call: &mut Call<'_, Kept>, ring: u16) {
     let Some((id, invite)) = call.open_invite() else {
         return;
     };
@@ -74,7 +77,10 @@ fn ring(call: &mut Call<'_, u32>, ring: u16) {
     call.set_timer(1, Duration::from_millis(ring.into()));
 }
 
-fn on_request(call: &mut Call<'_, u32>, id: RequestId, message: &Message) {
+fn on_request(call: &mut Call<'_, Kept>, id: RequestId, message: &Message) {
+    if let Some(bytes) = number(message, "X-Keep") {
+        call.state.1 = "x".repeat(bytes.into());
+    }
     if *message.method() == Method::Refer {
         call.respond(id, Reply::new(202));
         return call.notify(message.cseq_number(), "SIP/2.0 180 Ringing", false);
@@ -97,7 +103,7 @@ fn on_request(call: &mut Call<'_, u32>, id: RequestId, message: &Message) {
     );
 }
 
-fn subscribe(call: &mut Call<'_, u32>, id: RequestId, message: &Message) {
+fn subscribe(call: &mut Call<'_, Kept>, id: RequestId, message: &Message) {
     if message.header_named("X-Slow").is_some() {
         return;
     }
@@ -107,7 +113,7 @@ fn subscribe(call: &mut Call<'_, u32>, id: RequestId, message: &Message) {
 }
 
 impl App for Ring {
-    type State = u32;
+    type State = Kept;
 
     fn name(&self) -> &'static str {
         "ring"
@@ -117,7 +123,7 @@ impl App for Ring {
         &["presence"]
     }
 
-    fn on_event(&self, call: &mut Call<'_, u32>, event: Event) {
+    fn on_event(&self, call: &mut Call<'_, Kept>, event: Event) {
         if let Event::Request { message, .. } = &event {
             assert!(message.header_named("X-Panic").is_none(), "as asked");
         }
@@ -139,7 +145,7 @@ impl App for Ring {
                 None => answer(call),
             },
             Event::Request { id, message, .. } => {
-                *call.state += 1;
+                call.state.0 += 1;
                 on_request(call, id, &message);
             }
             Event::Timer(1) => answer(call),

@@ -5,6 +5,8 @@ use std::time::Duration;
 use callring_proto::app::{Call, Cause, Dial, Event, LegId, Message, Method, Reply};
 use callring_proto::sip::dialog::Orientation;
 
+use super::app::Kept;
+
 /// In the application's state: the call is one of these.
 const BRIDGED: u32 = 1 << 31;
 
@@ -15,7 +17,7 @@ fn number(message: &Message, name: &str) -> Option<u32> {
 /// `X-Dial` is the Request-URI of a second leg, `X-Ring-Timeout` seconds, `X-Session` what it asks
 /// for in Session-Expires. What that leg is answered with answers the first; the end of one ends
 /// the other. Whether the event is for this.
-pub(crate) fn takes(call: &mut Call<'_, u32>, event: &Event) -> bool {
+pub(crate) fn takes(call: &mut Call<'_, Kept>, event: &Event) -> bool {
     if let Event::Request {
         message,
         initial: true,
@@ -23,7 +25,7 @@ pub(crate) fn takes(call: &mut Call<'_, u32>, event: &Event) -> bool {
     } = event
         && let Some(target) = message.header_named("X-Dial")
     {
-        *call.state |= BRIDGED;
+        call.state.0 |= BRIDGED;
         let mut dial = Dial::new(target, "\"us\" <sip:us@192.0.2.1>");
         dial.session_expires = number(message, "X-Session");
         if let Some(seconds) = number(message, "X-Ring-Timeout") {
@@ -35,14 +37,14 @@ pub(crate) fn takes(call: &mut Call<'_, u32>, event: &Event) -> bool {
         call.dial(dial.header("X-From", message.call_id()));
         return true;
     }
-    if *call.state & BRIDGED == 0 {
+    if call.state.0 & BRIDGED == 0 {
         return false;
     }
     bridge(call, event);
     true
 }
 
-fn bridge(call: &mut Call<'_, u32>, event: &Event) {
+fn bridge(call: &mut Call<'_, Kept>, event: &Event) {
     match event {
         Event::Progress { message, .. } => answer(call, message.status().unwrap_or(180), b""),
         Event::Response {
@@ -69,7 +71,7 @@ fn bridge(call: &mut Call<'_, u32>, event: &Event) {
 }
 
 /// Answers the caller, if nobody has.
-fn answer(call: &mut Call<'_, u32>, status: u16, body: &[u8]) {
+fn answer(call: &mut Call<'_, Kept>, status: u16, body: &[u8]) {
     let mut legs = call.legs();
     let caller = legs.find(|(_, leg)| leg.dialog().orientation == Orientation::Uas);
     let Some((caller, _)) = caller else {
