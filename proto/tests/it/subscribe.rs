@@ -3,6 +3,7 @@
 //! texts in, first lines out; time is a number. The subscriber is this test.
 
 use callring_proto::cluster::policy::Replication;
+use callring_proto::shard::Scope;
 use callring_proto::sip::{HeaderName, Message, ResponseBuilder};
 
 use super::world::{MS, SECOND, World, request};
@@ -10,11 +11,14 @@ use super::world::{MS, SECOND, World, request};
 const PRESENCE: &str = "Event: presence;id=7\nAccept: text/plain\n";
 
 fn world(nodes: usize) -> World {
-    let replication = Replication {
+    World::new(nodes, &copies(), |_, _| {})
+}
+
+fn copies() -> Replication {
+    Replication {
         copies: 2,
         ..Replication::default()
-    };
-    World::new(nodes, &replication, |_, _| {})
+    }
 }
 
 fn first(branch: &str, expires: &str) -> String {
@@ -24,7 +28,10 @@ fn first(branch: &str, expires: &str) -> String {
 
 /// A subscription that node 0 has begun, its first NOTIFY answered.
 fn subscribed(nodes: usize, expires: &str) -> World {
-    let mut world = world(nodes);
+    begun(world(nodes), expires)
+}
+
+fn begun(mut world: World, expires: &str) -> World {
     world.datagram(0, &first("s", expires));
     assert_eq!(world.pass(100 * MS), "200 SUBSCRIBE, NOTIFY");
     answer(&mut world, 0, 200);
@@ -114,6 +121,24 @@ fn a4_the_heir_sends_the_second_notify_in_the_same_dialog() {
     assert_eq!(after.request_uri(), before.request_uri());
     assert!(after.cseq_number() > before.cseq_number());
     assert_eq!(world.pass(40 * SECOND), "", "answered");
+    assert_eq!(world.complaints(), [""; 0]);
+}
+
+// Method: the address that the subscriber was given dies with its node; the heir's NOTIFY names its
+// own, once.
+#[test]
+fn s1_2_an_heir_names_its_address_by_a_notify() {
+    let scoped = World::with_scope(Scope::Node, 3, &copies(), |_, _| {});
+    let mut world = begun(scoped, "Expires: 600\n");
+    let before = notifies(&world).pop().expect("the first");
+    lose_owner(&mut world);
+    assert_eq!(world.pass(400 * MS), "NOTIFY");
+    let heir = world.owners()[0];
+    let after = answer(&mut world, heir, 200);
+    let contact = |one: &Message| field(one, HeaderName::Contact).to_owned();
+    assert_ne!(contact(&after), contact(&before));
+    assert_eq!(after.body(), b"open");
+    assert_eq!(world.pass(40 * SECOND), "");
     assert_eq!(world.complaints(), [""; 0]);
 }
 
