@@ -4,14 +4,17 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::arena::wait_until;
+use crate::ports;
 
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What it may take to start where much else runs.
+const START: Duration = Duration::from_secs(30);
 /// Where Debian and Ubuntu put the modules: below the system's library directory, or its triplet's.
 const MODULES: [&str; 3] = [
     "/usr/lib/baresip/modules",
@@ -44,10 +47,7 @@ impl Baresip {
     pub fn start(dir: &Path, name: &str, answers: bool) -> Self {
         let dir = dir.join(name);
         fs::create_dir_all(&dir).expect("a directory");
-        let free = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-        let sip = free.expect("a port is free");
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-        let control = free.expect("a port is free");
+        let (sip, control) = (ports::free(), ports::free());
         let modules = MODULES.iter().find(|path| Path::new(path).is_dir());
         let modules = modules.expect("this test needs baresip: apt-get install baresip-core");
         let tone = dir.join("tone.wav");
@@ -68,7 +68,7 @@ impl Baresip {
         fs::write(dir.join("contacts"), "").expect("a file");
         let log = dir.join("log");
         let output = File::create(&log).expect("a log");
-        let child = Command::new("baresip")
+        let mut child = Command::new("baresip")
             .args(["-s", "-f"])
             .arg(&dir)
             .stdin(Stdio::null())
@@ -76,8 +76,12 @@ impl Baresip {
             .stderr(output)
             .spawn()
             .expect("this test needs baresip: apt-get install baresip-core");
-        let control = wait_until(PATIENCE, || TcpStream::connect(control).ok());
-        let control = control.expect("baresip opens its control port");
+        let opened = wait_until(START, || TcpStream::connect(control).ok());
+        let control = opened.unwrap_or_else(|| {
+            let lives = child.try_wait();
+            let told = fs::read_to_string(&log).unwrap_or_default();
+            panic!("baresip does not open its control port {control} ({lives:?}): {told}")
+        });
         let pause = Some(Duration::from_millis(50));
         control.set_read_timeout(pause).expect("a time-out");
         Self {

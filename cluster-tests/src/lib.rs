@@ -8,6 +8,7 @@ pub mod fleet;
 pub mod hand;
 pub mod load;
 pub mod namespace;
+pub mod ports;
 pub mod referee;
 pub mod relay;
 pub mod sim;

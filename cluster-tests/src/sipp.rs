@@ -3,13 +3,15 @@
 //!
 //! May touch: signals by process id. Must not know: clusters.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use callring::demo::phone::Adopted;
 use callring::proto::sip::NameAddr;
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::ports;
 
 /// A run of SIPp.
 #[derive(Debug)]
@@ -37,8 +39,7 @@ impl Sipp {
     /// If SIPp is not installed.
     #[must_use]
     pub fn start(load: Load, dir: &Path) -> Self {
-        let free = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-        let local = free.expect("a port is free");
+        let local = ports::free();
         let log = dir.join("answered.log");
         let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/setup.xml");
         let Load { to, calls, rate } = load;

@@ -8,6 +8,7 @@ use callring::proto::io::CallState as Stands;
 use callring::proto::sip::Method;
 use cluster_tests::arena::{say, wait_until};
 use cluster_tests::hand::Hand;
+use cluster_tests::ports;
 use cluster_tests::sipp::{Scene, between};
 use cluster_tests::troupe::{Part, Troupe};
 
@@ -184,8 +185,7 @@ fn sdp(port: u16) -> String {
 // end.
 #[test]
 fn sipp_calls_sipp() {
-    let free = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-    let callee = free.expect("a port is free");
+    let callee = ports::free();
     let troupe = troupe(&format!("sip:bob@{callee}"), 3);
     for (scene, calls) in [(Scene::Plain, 50), (Scene::Flows, 20)] {
         let played = between(scene, [troupe.sip(1), callee], calls, troupe.dir());
@@ -197,8 +197,7 @@ fn sipp_calls_sipp() {
 #[test]
 fn a_call_that_comes_back_to_its_cluster_ends_at_its_last_hop() {
     // Method: the table sends every call to the first node, which is of the cluster.
-    let free = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-    let sip = free.expect("a port is free");
+    let sip = ports::free();
     let app = format!("kind = \"b2bua\"\nopen = true\n[[route]]\nto = [\"sip:round@{sip}\"]\n");
     let first = Part {
         sip,

@@ -2,25 +2,24 @@
 //! Method: a user agent by hand speaks to edges only; where an edge has died, another one takes its
 //! address.
 
-use std::net::UdpSocket;
 use std::time::Duration;
 
 use cluster_tests::arena::{say, wait_until};
 use cluster_tests::hand::Hand;
+use cluster_tests::ports;
 use cluster_tests::troupe::{Part, Troupe};
 
 const SOON: Duration = Duration::from_secs(3);
 
 /// Three members and an edge; what the edge is.
 fn house(ring_ms: u64) -> (Troupe, Part) {
-    let free = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
     let member = Part {
         ring_ms,
         ..Part::default()
     };
     let edge = Part {
         role: "edge",
-        sip: free.expect("a port is free"),
+        sip: ports::free(),
         ..member
     };
     (Troupe::start(&[member, member, member, edge]), edge)
