@@ -143,6 +143,14 @@ impl ClientTx {
         self.method == Method::Invite && self.is_open()
     }
 
+    /// An INVITE of ours that a 2xx has answered.
+    pub(super) fn is_accepted(&self) -> bool {
+        match &self.machine {
+            Some(Client::Invite(machine)) => machine.is_accepted(),
+            Some(Client::Other(_)) | None => false,
+        }
+    }
+
     /// The session description that it offers.
     pub(super) fn offer(&self) -> Option<Bytes> {
         let request = Message::parse(self.request.clone()).ok()?;

@@ -130,17 +130,18 @@ impl Leg {
         self.answer_waits
     }
 
-    /// Nobody will answer what a peer that is gone has offered.
+    /// Nobody will answer what a peer that is gone has offered; its 2xx is acknowledged all the
+    /// same, or it would repeat it for 64*T1 (RFC 3261 13.3.1.4).
     pub(super) fn give_up_answer(&mut self) {
-        self.answer_waits = false;
-        self.clients.iter_mut().for_each(|one| one.ack_due = false);
+        if self.answer_waits {
+            self.answer_offer(Bytes::new());
+        }
     }
 
-    /// A 2xx whose ACK waits comes back to life with its leg.
+    /// A 2xx whose ACK is due comes back to life with its leg.
     pub(super) fn restore_waits(&mut self) {
         for client in &mut self.clients {
-            let invite = client.method == Method::Invite && !client.is_open();
-            client.ack_due = self.answer_waits && invite && client.ack.is_none();
+            client.ack_due = client.is_accepted() && client.ack.is_none();
         }
     }
 

@@ -232,6 +232,13 @@ impl<T> ClientInvite<T> {
         matches!(self.state, State::Calling { .. } | State::Proceeding)
     }
 
+    /// Whether a 2xx has come, as far as is known still: when its repeats are waited for no more
+    /// this looks as over as one that was refused.
+    #[must_use]
+    pub const fn is_accepted(&self) -> bool {
+        matches!(self.state, State::Accepted { .. })
+    }
+
     fn map<U>(&self, time: impl Fn(&T) -> U) -> ClientInvite<U> {
         let state = match &self.state {
             State::Calling { request, a, b } => State::Calling {
