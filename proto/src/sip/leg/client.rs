@@ -143,10 +143,11 @@ impl ClientTx {
         self.method == Method::Invite && self.is_open()
     }
 
-    /// An INVITE of ours that a 2xx has answered.
+    /// An INVITE of ours that a 2xx has answered, of those that a record can hold: one that is over
+    /// is there only for the ACK that it owes (`sweep`).
     pub(super) fn is_accepted(&self) -> bool {
         match &self.machine {
-            Some(Client::Invite(machine)) => machine.is_accepted(),
+            Some(Client::Invite(machine)) => machine.is_accepted() || machine.is_terminated(),
             Some(Client::Other(_)) | None => false,
         }
     }

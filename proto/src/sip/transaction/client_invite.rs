@@ -232,8 +232,7 @@ impl<T> ClientInvite<T> {
         matches!(self.state, State::Calling { .. } | State::Proceeding)
     }
 
-    /// Whether a 2xx has come, as far as is known still: when its repeats are waited for no more
-    /// this looks as over as one that was refused.
+    /// Whether a 2xx has come and its repeats are waited for.
     #[must_use]
     pub const fn is_accepted(&self) -> bool {
         matches!(self.state, State::Accepted { .. })
