@@ -29,50 +29,61 @@ impl Lines {
             head_len: 0,
         };
         let (words, rest) = scope.as_chunks::<WORD>();
+        let mut feed = usize::MAX;
+        let mut from = 0_usize;
+        for word in words {
+            scan::scanned(WORD);
+            let marks = below_14(u128::from_le_bytes(*word));
+            if marks != 0 && lines.take(scope, from, marks, &mut feed)? {
+                return Some(lines);
+            }
+            from = from.wrapping_add(WORD);
+        }
         let mut last = [u8::MAX; WORD];
         for (byte, given) in last.iter_mut().zip(rest) {
             *byte = *given;
         }
-        let mut from = 0_usize;
-        for word in words.iter().chain(std::iter::once(&last)) {
-            scan::scanned(WORD);
-            let mut marks = below_14(u64::from_le_bytes(*word));
-            while marks != 0 {
-                let at = from.saturating_add(marks.trailing_zeros() as usize / 8);
-                marks &= marks.wrapping_sub(1);
-                if lines.take(scope, at)? {
-                    return Some(lines);
-                }
-            }
-            from = from.saturating_add(WORD);
-        }
-        None
+        scan::scanned(rest.len());
+        let marks = below_14(u128::from_le_bytes(last));
+        lines.take(scope, from, marks, &mut feed)?.then_some(lines)
     }
 
-    /// Takes the control character at `at`, `head_len` being where the present line begins: whether
-    /// the head ends there, or nothing if the head is not plain.
-    #[inline]
-    fn take(&mut self, scope: &[u8], at: usize) -> Option<bool> {
-        match scope.get(at)? {
-            b'\r' => {}
-            b'\n' => return (at.saturating_add(1) == self.head_len).then_some(false),
-            0 => return None,
-            _ => return Some(false),
-        }
-        let start = self.head_len;
-        self.head_len = at.saturating_add(2);
-        if scope.get(at.saturating_add(1)) != Some(&b'\n') {
-            return None;
-        }
-        if at == start {
-            return Some(true);
-        }
-        // RFC 3261 7.3.1: a line that begins with white space continues the one before.
-        if matches!(scope.get(start), Some(b' ' | b'\t')) {
-            return None;
-        }
-        if self.ends.len() < LINES_MAX {
-            self.ends.push(u16::try_from(at).ok()?);
+    /// Takes the control characters marked in the word at `from`, `feed` being where the LF of the
+    /// last line end stands: whether the head ends there, or nothing if the head is not plain.
+    #[inline(always)]
+    fn take(
+        &mut self,
+        scope: &[u8],
+        from: usize,
+        mut marks: u128,
+        feed: &mut usize,
+    ) -> Option<bool> {
+        while marks != 0 {
+            let at = from.wrapping_add(marks.trailing_zeros() as usize / 8);
+            marks &= marks.wrapping_sub(1);
+            if at == *feed {
+                continue;
+            }
+            match scope.get(at)? {
+                b'\r' => {}
+                b'\n' | 0 => return None,
+                _ => continue,
+            }
+            if self.ends.len() < LINES_MAX {
+                self.ends.push(u16::try_from(at).ok()?);
+            }
+            *feed = at.wrapping_add(1);
+            // At least the empty line follows every line of a head that ends.
+            match scope.get(at..)?.first_chunk::<4>()? {
+                b"\r\n\r\n" => {
+                    self.head_len = at.wrapping_add(4);
+                    return Some(true);
+                }
+                // RFC 3261 7.3.1: a line that begins with white space continues the one before.
+                [_, b'\n', b' ' | b'\t', _] => return None,
+                [_, b'\n', ..] => {}
+                _ => return None,
+            }
         }
         Some(false)
     }
@@ -97,13 +108,14 @@ impl Lines {
 }
 
 /// How many bytes are looked at together.
-const WORD: usize = 8;
+const WORD: usize = 16;
 
 /// The highest bit of each byte that is less than 14: CR, LF and NUL are, and what a head seldom
 /// has. With that bit set in each byte first, none borrows from its neighbour.
-const fn below_14(word: u64) -> u64 {
-    const HIGHS: u64 = 0x8080_8080_8080_8080;
-    const FOURTEENS: u64 = 0x0e0e_0e0e_0e0e_0e0e;
+const fn below_14(word: u128) -> u128 {
+    const ONES: u128 = u128::MAX / 255;
+    const HIGHS: u128 = ONES.wrapping_mul(0x80);
+    const FOURTEENS: u128 = ONES.wrapping_mul(14);
     !(word | HIGHS).wrapping_sub(FOURTEENS) & !word & HIGHS
 }
 

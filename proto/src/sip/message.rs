@@ -49,15 +49,15 @@ pub(super) struct Known {
 /// Where the parts of the first Via lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TopVia {
-    raw: Span,
-    transport: Span,
-    host: Span,
-    params: Span,
-    branch: Option<Span>,
-    received: Option<Span>,
-    maddr: Option<Span>,
-    port: Option<u16>,
-    rport: Option<Option<u16>>,
+    pub(super) raw: Span,
+    pub(super) transport: Span,
+    pub(super) host: Span,
+    pub(super) params: Span,
+    pub(super) branch: Option<Span>,
+    pub(super) received: Option<Span>,
+    pub(super) maddr: Option<Span>,
+    pub(super) port: Option<u16>,
+    pub(super) rport: Option<Option<u16>>,
 }
 
 impl TopVia {
@@ -78,7 +78,7 @@ impl TopVia {
     }
 
     /// The value again, of which `raw` is the text.
-    fn on(self, raw: &str) -> Via<'_> {
+    pub(super) fn on(self, raw: &str) -> Via<'_> {
         let text = |span: Span| raw.get(span.within(self.raw)).unwrap_or_default();
         Via {
             transport: text(self.transport),

@@ -35,6 +35,7 @@ pub mod status;
 pub mod stream;
 pub mod transaction;
 pub mod uri;
+mod usual;
 mod validate;
 pub mod write;
 

@@ -226,22 +226,26 @@ impl<'a> Draft<'a> {
 
 /// Finds the start line and every header field. What has no start line of SIP is garbage.
 fn index<'a>(head: &'a str, lines: &Lines) -> Result<(Draft<'a>, Option<Fault>), Malformed> {
-    let mut ends = lines.ends.iter().map(|end| usize::from(*end));
-    let first = ends.next().unwrap_or(head.len());
+    let mut ends = lines.ends.iter().copied();
+    let first = ends.next().map_or(head.len(), usize::from);
     let line = head.get(..first).unwrap_or_default();
     let Some((start, method, mut fault)) = start_line(head.as_bytes(), line) else {
         return Err(Malformed::dropped(400, "this is no start line of SIP"));
     };
     let mut fields = SmallVec::new();
-    let mut at = first.saturating_add(2);
+    let mut at = u16::try_from(first).unwrap_or(u16::MAX).saturating_add(2);
     for end in ends {
         if fields.len() >= limits::SIP_HEADERS_MAX {
             fault = fault.or(Some(bad("there are too many header fields")));
             break;
         }
-        match field(head, at, end) {
-            Ok(found) => fields.push(found),
-            Err(reason) => fault = fault.or(Some(bad(reason))),
+        if let Some(found) = usual_field(head.as_bytes(), at, end) {
+            fields.push(found);
+        } else {
+            match field(head, usize::from(at), usize::from(end)) {
+                Ok(found) => fields.push(found),
+                Err(reason) => fault = fault.or(Some(bad(reason))),
+            }
         }
         at = end.saturating_add(2);
     }
@@ -258,9 +262,6 @@ fn index<'a>(head: &'a str, lines: &Lines) -> Result<(Draft<'a>, Option<Fault>),
 fn field(head: &str, at: usize, end: usize) -> Result<FieldSpan, &'static str> {
     const NO_COLON: &str = "a header field has no colon";
     let line = head.get(at..end).ok_or(NO_COLON)?;
-    if let Some(found) = usual_field(head, at, line) {
-        return Ok(found);
-    }
     let bytes = line.as_bytes();
     let mut length = scan::TOKEN.span(bytes);
     let mut colon = length;
@@ -290,19 +291,23 @@ fn field(head: &str, at: usize, end: usize) -> Result<FieldSpan, &'static str> {
 }
 
 /// A field of a name that this room knows, written as RFC 3261 writes it, without white space
-/// before its colon: found by looking at its first bytes together.
+/// before its colon or at its end: found by looking at its first bytes together.
 #[inline]
-fn usual_field(head: &str, at: usize, line: &str) -> Option<FieldSpan> {
-    let window = u128::from_le_bytes(*head.as_bytes().get(at..)?.first_chunk()?);
-    let length = scan::first_in(window, b':')?;
-    scan::scanned(length);
-    let name = HeaderName::from_window(window, length)?;
-    let text = line.get(length.checked_add(1)?..)?;
-    let value = scan::trim(text.strip_prefix(' ').unwrap_or(text));
-    (value.len() <= limits::SIP_HEADER_BYTES_MAX).then(|| FieldSpan {
+fn usual_field(head: &[u8], at: u16, end: u16) -> Option<FieldSpan> {
+    let window = head.get(usize::from(at)..)?.first_chunk()?;
+    let (name, length) = HeaderName::written(window)?;
+    scan::scanned(usize::from(length));
+    let colon = at.wrapping_add(length);
+    let mut start = colon.wrapping_add(1);
+    let value = head.get(usize::from(start)..usize::from(end))?;
+    let spaced = value.first() == Some(&b' ');
+    start = start.wrapping_add(u16::from(spaced));
+    let first = value.get(usize::from(spaced))?;
+    let trimmed = scan::is_text(first) && scan::is_text(value.last()?);
+    (trimmed && value.len() <= limits::SIP_HEADER_BYTES_MAX).then_some(FieldSpan {
         name,
-        name_text: Span::new(at..at.saturating_add(length)),
-        value: Span::of(head.as_bytes(), value),
+        name_text: Span::between(at, colon),
+        value: Span::between(start, end),
     })
 }
 

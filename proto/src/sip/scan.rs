@@ -74,6 +74,21 @@ impl Span {
         Self::new(start..start.saturating_add(part.len()))
     }
 
+    #[inline]
+    pub(super) const fn between(start: u16, end: u16) -> Self {
+        Self { start, end }
+    }
+
+    #[inline]
+    pub(super) fn len(self) -> usize {
+        usize::from(self.end.saturating_sub(self.start))
+    }
+
+    #[inline]
+    pub(super) const fn is_empty(self) -> bool {
+        self.start >= self.end
+    }
+
     /// Where it lies in `whole`, which it is a part of.
     #[inline]
     pub(super) fn within(self, whole: Self) -> Range<usize> {
@@ -168,7 +183,7 @@ pub(super) fn trim(text: &str) -> &str {
     }
 }
 
-const fn is_text(byte: &u8) -> bool {
+pub(super) const fn is_text(byte: &u8) -> bool {
     !matches!(byte, b' ' | b'\t')
 }
 
@@ -190,14 +205,20 @@ pub(super) fn find(text: &str, byte: u8) -> Option<usize> {
     seen(text.as_bytes(), memchr(byte, text.as_bytes()))
 }
 
-/// Where the first `byte` of a window of sixteen is, the lowest being the first.
+/// The bytes of `word` before the first `byte`, the lowest being the first, and how many they are.
 #[inline]
-pub(super) fn first_in(window: u128, byte: u8) -> Option<usize> {
-    const ONES: u128 = u128::MAX / 255;
-    let other = window ^ ONES.wrapping_mul(u128::from(byte));
+pub(super) fn before(word: u64, byte: u8) -> Option<(u64, u16)> {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGHS: u64 = ONES.wrapping_mul(0x80);
+    let other = word ^ ONES.wrapping_mul(u64::from(byte));
     // A borrow can only mark bytes above the first that is zero.
-    let zeros = other.wrapping_sub(ONES) & !other & ONES.wrapping_mul(0x80);
-    (zeros != 0).then(|| zeros.trailing_zeros() as usize / 8)
+    let zeros = other.wrapping_sub(ONES) & !other & HIGHS;
+    if zeros == 0 {
+        return None;
+    }
+    let first = zeros & zeros.wrapping_neg();
+    let text = word & (first >> 7).wrapping_sub(1);
+    Some((text, u16::try_from(zeros.trailing_zeros() / 8).ok()?))
 }
 
 /// Counts a search that ended at `found`, or at the end.

@@ -330,16 +330,16 @@ impl<'a> Scheme<'a> {
 }
 
 /// What may stand in a host's name; an underscore may not, but does.
-const NAME: ByteSet = byte_set!(is_name_byte);
+pub(super) const NAME: ByteSet = byte_set!(is_name_byte);
 
 const fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')
 }
 
 /// What may stand in a user part, and means nothing in it.
-const USER: ByteSet = byte_set!(is_user_byte);
+pub(super) const USER: ByteSet = byte_set!(is_user_byte);
 
-const fn is_user_byte(byte: u8) -> bool {
+pub(super) const fn is_user_byte(byte: u8) -> bool {
     is_allowed(byte) && !matches!(byte, b':' | b'@')
 }
 

@@ -9,6 +9,7 @@ use super::method::Method;
 use super::parse::{Draft, Fault, bad};
 use super::scan::{self, ListValues, Span, SyntaxError};
 use super::uri::Uri;
+use super::usual::Usual;
 use crate::base::limits;
 
 /// The outcome: what is wrong first, and whether it can be answered all the same.
@@ -103,15 +104,15 @@ fn one(draft: &mut Draft<'_>, field: FieldSpan, seen: &mut Seen) -> Result<(), F
     }
     let value = draft.text(field.value);
     match field.name {
-        HeaderName::Via => vias(draft, value, seen),
+        HeaderName::Via => vias(draft, field.value, seen),
         HeaderName::CallId => call_id(value),
-        HeaderName::CSeq => cseq(draft, value),
+        HeaderName::CSeq => cseq(draft, field.value),
         HeaderName::From => {
-            draft.known.from_tag = tag(draft, value)?;
+            draft.known.from_tag = tag(draft, field.value)?;
             Ok(())
         }
         HeaderName::To => {
-            draft.known.to_tag = tag(draft, value)?;
+            draft.known.to_tag = tag(draft, field.value)?;
             Ok(())
         }
         HeaderName::ContentLength => {
@@ -127,12 +128,16 @@ fn one(draft: &mut Draft<'_>, field: FieldSpan, seen: &mut Seen) -> Result<(), F
         HeaderName::MaxForwards => scan::number(value)
             .map(|_| ())
             .ok_or(bad("Max-Forwards is no number")),
-        HeaderName::Route => addresses(value, &mut seen.routes, false),
-        HeaderName::RecordRoute => addresses(value, &mut seen.recorded, false),
+        HeaderName::Route => addresses(draft, field.value, &mut seen.routes, false),
+        HeaderName::RecordRoute => addresses(draft, field.value, &mut seen.recorded, false),
         // RFC 3261 10.2.2: a REGISTER's Contact may be a star.
-        HeaderName::Contact => addresses(value, &mut seen.contacts, true),
+        HeaderName::Contact => addresses(draft, field.value, &mut seen.contacts, true),
         _ => Ok(()),
     }
+}
+
+fn usual<'a>(draft: &Draft<'a>, value: Span) -> Usual<'a> {
+    Usual::new(draft.head.as_bytes(), value)
 }
 
 fn span(draft: &Draft<'_>, part: &str) -> Span {
@@ -140,8 +145,18 @@ fn span(draft: &Draft<'_>, part: &str) -> Span {
 }
 
 /// RFC 3261 20.42.
-fn vias(draft: &mut Draft<'_>, value: &str, seen: &mut Seen) -> Result<(), Fault> {
-    for value in ListValues::new(value) {
+fn vias(draft: &mut Draft<'_>, value: Span, seen: &mut Seen) -> Result<(), Fault> {
+    if seen.hops == 0
+        && let Some(via) = usual(draft, value).via()
+        && via
+            .branch
+            .is_none_or(|branch| branch.len() <= limits::SIP_TOKEN_BYTES_MAX)
+    {
+        (seen.hops, seen.top_via) = (1, true);
+        draft.known.via = Some(via);
+        return Ok(());
+    }
+    for value in ListValues::new(draft.text(value)) {
         let first = seen.hops == 0;
         seen.hops = seen.hops.saturating_add(1);
         let (via, well_formed) = Via::read(value)?;
@@ -180,8 +195,15 @@ fn call_id(value: &str) -> Result<(), Fault> {
 }
 
 /// RFC 3261 8.1.1.5 and 20.16.
-fn cseq(draft: &mut Draft<'_>, value: &str) -> Result<(), Fault> {
-    let cseq = CSeq::parse(value)?;
+fn cseq(draft: &mut Draft<'_>, value: Span) -> Result<(), Fault> {
+    if draft.is_request()
+        && let Some((number, method)) = usual(draft, value).cseq()
+        && method == draft.method.as_str().as_bytes()
+    {
+        draft.known.cseq = number;
+        return Ok(());
+    }
+    let cseq = CSeq::parse(draft.text(value))?;
     draft.known.cseq = cseq.number;
     if !draft.is_request() {
         draft.method = cseq.method;
@@ -191,8 +213,14 @@ fn cseq(draft: &mut Draft<'_>, value: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-fn tag(draft: &Draft<'_>, value: &str) -> Result<Option<Span>, Fault> {
-    match NameAddr::read(value)?.1 {
+fn tag(draft: &Draft<'_>, value: Span) -> Result<Option<Span>, Fault> {
+    let mut usual = usual(draft, value);
+    if let Some(tag) = usual.address().filter(|_| usual.is_done())
+        && tag.is_none_or(|tag| tag.len() <= limits::SIP_TOKEN_BYTES_MAX)
+    {
+        return Ok(tag);
+    }
+    match NameAddr::read(draft.text(value))?.1 {
         Some("") => Err(bad("a tag is empty")),
         Some(tag) if tag.len() > limits::SIP_TOKEN_BYTES_MAX => Err(bad("a tag is too long")),
         tag => Ok(tag.map(|tag| span(draft, tag))),
@@ -203,6 +231,10 @@ fn request_uri(draft: &Draft<'_>) -> Result<(), Fault> {
     let StartLine::Request { uri } = draft.start else {
         return Ok(());
     };
+    let mut usual = usual(draft, uri);
+    if usual.uri().is_some() && usual.is_done() {
+        return Ok(());
+    }
     let uri = Uri::parse(draft.text(uri))?;
     // RFC 3261 19.1.1: a Request-URI has no headers.
     if uri.is_sip() && uri.has_headers() {
@@ -211,8 +243,13 @@ fn request_uri(draft: &Draft<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
-fn addresses(value: &str, count: &mut usize, star: bool) -> Result<(), Fault> {
-    for value in ListValues::new(value) {
+fn addresses(draft: &Draft<'_>, value: Span, count: &mut usize, star: bool) -> Result<(), Fault> {
+    let mut usual = usual(draft, value);
+    if *count < limits::SIP_HOPS_MAX && usual.address().is_some() && usual.is_done() {
+        *count = count.saturating_add(1);
+        return Ok(());
+    }
+    for value in ListValues::new(draft.text(value)) {
         if !star || value != "*" {
             NameAddr::parse(value)?;
         }

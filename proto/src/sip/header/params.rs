@@ -28,7 +28,7 @@ const VALUE: ByteSet = byte_set!(is_value_byte);
 /// The same without what ends a parameter.
 const PLAIN: ByteSet = byte_set!(is_plain_byte);
 
-const fn is_plain_byte(byte: u8) -> bool {
+pub(in crate::sip) const fn is_plain_byte(byte: u8) -> bool {
     is_value_byte(byte) && byte != b';'
 }
 
