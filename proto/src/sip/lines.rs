@@ -7,6 +7,7 @@ use bytes::Bytes;
 use memchr::{memchr, memchr3_iter};
 use smallvec::SmallVec;
 
+use super::block::{BLOCK, Marks};
 use super::parse::{Fault, bad, head_len};
 use super::scan;
 use crate::base::limits;
@@ -28,64 +29,64 @@ impl Lines {
             ends: SmallVec::new(),
             head_len: 0,
         };
-        let (words, rest) = scope.as_chunks::<WORD>();
-        let mut feed = usize::MAX;
+        let (blocks, rest) = scope.as_chunks::<BLOCK>();
+        let mut before = Before::default();
         let mut from = 0_usize;
-        for word in words {
-            scan::scanned(WORD);
-            let marks = below_14(u128::from_le_bytes(*word));
-            if marks != 0 && lines.take(scope, from, marks, &mut feed)? {
+        for bytes in blocks {
+            scan::scanned(BLOCK);
+            if lines.take(scope, from, Marks::of(bytes), &mut before)? {
                 return Some(lines);
             }
-            from = from.wrapping_add(WORD);
+            from = from.wrapping_add(BLOCK);
         }
-        let mut last = [u8::MAX; WORD];
-        for (byte, given) in last.iter_mut().zip(rest) {
-            *byte = *given;
-        }
+        let mut last = [u8::MAX; BLOCK];
+        last.get_mut(..rest.len())?.copy_from_slice(rest);
         scan::scanned(rest.len());
-        let marks = below_14(u128::from_le_bytes(last));
-        lines.take(scope, from, marks, &mut feed)?.then_some(lines)
+        lines
+            .take(scope, from, Marks::of(&last), &mut before)?
+            .then_some(lines)
     }
 
-    /// Takes the control characters marked in the word at `from`, `feed` being where the LF of the
-    /// last line end stands: whether the head ends there, or nothing if the head is not plain.
+    /// Takes the line ends of the block at `from`: whether the head ends there, or nothing if it
+    /// is not plain.
     #[inline(always)]
     fn take(
         &mut self,
         scope: &[u8],
         from: usize,
-        mut marks: u128,
-        feed: &mut usize,
+        marks: Marks,
+        before: &mut Before,
     ) -> Option<bool> {
-        while marks != 0 {
-            let at = from.wrapping_add(marks.trailing_zeros() as usize / 8);
-            marks &= marks.wrapping_sub(1);
-            if at == *feed {
-                continue;
-            }
-            match scope.get(at)? {
-                b'\r' => {}
-                b'\n' | 0 => return None,
-                _ => continue,
+        // Where an LF has to stand, and where the CR of the empty line does.
+        let feeds = marks.returns << 1 | before.returned;
+        let empty = marks.returns & (feeds << 1 | before.fed);
+        // Beyond that anything may stand.
+        let head = empty ^ empty.wrapping_sub(1);
+        if (feeds ^ marks.feeds | marks.nuls) & head != 0 {
+            return None;
+        }
+        let mut ends = marks.returns & head & !empty;
+        while ends != 0 {
+            let at = from.wrapping_add(ends.trailing_zeros() as usize);
+            ends &= ends.wrapping_sub(1);
+            // RFC 3261 7.3.1: a line that begins with white space continues the one before.
+            if !scope.get(at.wrapping_add(2)).is_some_and(scan::is_text) {
+                return None;
             }
             if self.ends.len() < LINES_MAX {
                 self.ends.push(u16::try_from(at).ok()?);
             }
-            *feed = at.wrapping_add(1);
-            // At least the empty line follows every line of a head that ends.
-            match scope.get(at..)?.first_chunk::<4>()? {
-                b"\r\n\r\n" => {
-                    self.head_len = at.wrapping_add(4);
-                    return Some(true);
-                }
-                // RFC 3261 7.3.1: a line that begins with white space continues the one before.
-                [_, b'\n', b' ' | b'\t', _] => return None,
-                [_, b'\n', ..] => {}
-                _ => return None,
-            }
         }
-        Some(false)
+        *before = Before {
+            returned: marks.returns >> 63,
+            fed: feeds >> 63,
+        };
+        if empty == 0 {
+            return Some(false);
+        }
+        let end = from.wrapping_add(empty.trailing_zeros() as usize);
+        self.head_len = end.wrapping_add(2);
+        (scope.get(end.wrapping_add(1)) == Some(&b'\n')).then_some(true)
     }
 
     /// The lines of a head that [`normalise`] has made plain.
@@ -107,16 +108,11 @@ impl Lines {
     }
 }
 
-/// How many bytes are looked at together.
-const WORD: usize = 16;
-
-/// The highest bit of each byte that is less than 14: CR, LF and NUL are, and what a head seldom
-/// has. With that bit set in each byte first, none borrows from its neighbour.
-const fn below_14(word: u128) -> u128 {
-    const ONES: u128 = u128::MAX / 255;
-    const HIGHS: u128 = ONES.wrapping_mul(0x80);
-    const FOURTEENS: u128 = ONES.wrapping_mul(14);
-    !(word | HIGHS).wrapping_sub(FOURTEENS) & !word & HIGHS
+/// What the block before ended with: 1 if a CR, 1 if the LF of a line end.
+#[derive(Default)]
+struct Before {
+    returned: u64,
+    fed: u64,
 }
 
 /// The long way, for heads that are not plain.

@@ -15,6 +15,7 @@
     )
 )]
 
+mod block;
 pub mod call;
 pub mod dialog;
 pub mod effect;

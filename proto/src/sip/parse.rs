@@ -320,8 +320,13 @@ fn start_line(head: &[u8], line: &str) -> Option<(StartLine, Method, Option<Faul
     }
     let (method, rest) = scan::cut(line, b' ')?;
     let method = Method::from_bytes(method.as_bytes())?;
-    let (uri, version) = rest.rsplit_once(' ').unwrap_or((rest, ""));
-    let fault = request_line_fault(uri, version);
+    let (uri, fault) = match rest.strip_suffix(" SIP/2.0") {
+        Some(uri) => (uri, uri_fault(uri)),
+        None => {
+            let (uri, version) = rest.rsplit_once(' ').unwrap_or((rest, ""));
+            (uri, version_fault(version).or(uri_fault(uri)))
+        }
+    };
     Some((
         StartLine::Request {
             uri: Span::of(head, uri),
@@ -331,7 +336,7 @@ fn start_line(head: &[u8], line: &str) -> Option<(StartLine, Method, Option<Faul
     ))
 }
 
-fn request_line_fault(uri: &str, version: &str) -> Option<Fault> {
+fn version_fault(version: &str) -> Option<Fault> {
     let number = version
         .get(..4)
         .filter(|name| name.eq_ignore_ascii_case("SIP/"));
@@ -349,14 +354,15 @@ fn request_line_fault(uri: &str, version: &str) -> Option<Fault> {
             reason: "the version of SIP is not 2.0",
         });
     }
-    // RFC 3261 21.4.12.
-    if uri.len() > limits::SIP_URI_BYTES_MAX {
-        return Some(Fault {
-            status: 414,
-            reason: "the Request-URI is too long",
-        });
-    }
     None
+}
+
+/// RFC 3261 21.4.12.
+fn uri_fault(uri: &str) -> Option<Fault> {
+    (uri.len() > limits::SIP_URI_BYTES_MAX).then_some(Fault {
+        status: 414,
+        reason: "the Request-URI is too long",
+    })
 }
 
 fn status_line(head: &[u8], line: &str) -> Option<(StartLine, Method, Option<Fault>)> {

@@ -61,6 +61,9 @@ pub(super) fn validate(draft: &mut Draft<'_>) -> Validity {
         let Some(field) = draft.fields.get(index).copied() else {
             break;
         };
+        if LOOKED_AT & bit(field.name) == 0 {
+            continue;
+        }
         if let Err(found) = one(draft, field, &mut seen) {
             fault = fault.or(Some(found));
         }
@@ -73,6 +76,19 @@ pub(super) fn validate(draft: &mut Draft<'_>) -> Validity {
         content_length: seen.content_length,
     }
 }
+
+/// The fields that [`one`] has something to say about.
+const LOOKED_AT: u128 = {
+    let (mut set, mut rest) = (0, HeaderName::KNOWN);
+    while let Some((name, more)) = rest.split_first() {
+        use HeaderName::{Contact, RecordRoute, Route, Via};
+        if name.is_single() || matches!(name, Via | Route | RecordRoute | Contact) {
+            set |= bit(*name);
+        }
+        rest = more;
+    }
+    set
+};
 
 const fn bit(name: HeaderName) -> u128 {
     1 << (name as u8)
@@ -196,12 +212,12 @@ fn call_id(value: &str) -> Result<(), Fault> {
 
 /// RFC 3261 8.1.1.5 and 20.16.
 fn cseq(draft: &mut Draft<'_>, value: Span) -> Result<(), Fault> {
-    if draft.is_request()
-        && let Some((number, method)) = usual(draft, value).cseq()
-        && method == draft.method.as_str().as_bytes()
-    {
-        draft.known.cseq = number;
-        return Ok(());
+    if let Some((number, method)) = usual(draft, value).cseq() {
+        let invites = !draft.is_request() && method == b"INVITE";
+        if invites || draft.is_request() && method == draft.method.as_str().as_bytes() {
+            draft.known.cseq = number;
+            return Ok(());
+        }
     }
     let cseq = CSeq::parse(draft.text(value))?;
     draft.known.cseq = cseq.number;

@@ -42,8 +42,8 @@ macro_rules! header_names {
             /// Every spelling, in lower case.
             const SPELLINGS: &[(&[u8], Self)] = &[$($(($lower, Self::$variant),)+)*];
 
-            #[cfg(test)]
-            const KNOWN: &[Self] = &[$(Self::$variant,)*];
+            /// Every name that has one here.
+            pub(in crate::sip) const KNOWN: &[Self] = &[$(Self::$variant,)*];
         }
     };
 }

@@ -15,7 +15,7 @@ const ARROWS: [(&str, &[&str]); 7] = [
 
 /// What the core is built from. None of these waits, asks the clock or opens anything; one that
 /// does has no place here, whatever it is good for.
-const CORE_CRATES: [&str; 17] = [
+const CORE_CRATES: [&str; 18] = [
     "aes-siv",
     "bytes",
     "data-encoding",
@@ -32,6 +32,7 @@ const CORE_CRATES: [&str; 17] = [
     "smallvec",
     "thiserror",
     "tracing",
+    "wide",
     "zeroize",
 ];
 
