@@ -346,6 +346,40 @@ fn d17_an_interval_that_is_too_small_is_raised() {
     assert_eq!(world.complaints(), [""; 0]);
 }
 
+/// RFC 3261 16.7: a proxy passes on every 2xx, also behind the refusal of another branch.
+#[test]
+fn a_2xx_behind_a_422_is_acknowledged_and_ended() {
+    let mut world = dialled("X-Session: 100\n");
+    let invite = ours(&world, &Method::Invite);
+    callee(&mut world, 0, &invite, 180, "z", BYE);
+    world.pass(50 * MS);
+    callee(&mut world, 0, &invite, 422, "b", "Min-SE: 300\n");
+    assert_eq!(world.pass(50 * MS), "ACK, INVITE");
+    let again = ours(&world, &Method::Invite);
+    callee(
+        &mut world,
+        0,
+        &invite,
+        200,
+        "z",
+        &format!("{BYE}Body: yes\n"),
+    );
+    assert_eq!(world.pass(50 * MS), "ACK, BYE");
+    let ended = [Method::Ack, Method::Bye].map(|method| ours(&world, &method));
+    assert!(ended.iter().all(|one| one.to_tag() == Some("z")));
+    callee(&mut world, 0, &ended[1], 200, "", "");
+    callee(
+        &mut world,
+        0,
+        &again,
+        200,
+        "y",
+        &format!("{BYE}Body: yes\n"),
+    );
+    assert_eq!(world.pass(50 * MS), "ACK, 200 INVITE");
+    assert_eq!(world.complaints(), [""; 0]);
+}
+
 #[test]
 fn d17_the_session_of_a_leg_of_ours_is_refreshed() {
     let mut world = dialled("X-Session: 200\n");

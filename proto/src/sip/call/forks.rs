@@ -83,7 +83,14 @@ impl SipCall {
         let known = |one: &Placed| {
             let dialog = one.leg.dialog();
             let same = dialog.remote_tag.eq_ignore_ascii_case(tag);
-            same && (dialog.is_established() || decided) && !one.leg.is_lost()
+            // A 2xx behind a refusal (RFC 3261 16.7) is nobody's, though the INVITE that the
+            // refusal asked for has not been sent yet.
+            let stands = if decided {
+                one.leg.is_picked_up()
+            } else {
+                dialog.is_established() && !one.leg.is_lost()
+            };
+            same && stands
         };
         let waits = |one: &&Placed| one.root == root && one.leg.dialled_with(branch);
         let taker = self.all().filter(waits).find(|one| known(one));

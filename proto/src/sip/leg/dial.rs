@@ -54,11 +54,16 @@ impl Leg {
         self.dialing.is_some()
     }
 
+    /// Whether an INVITE of ours began it, and a 2xx has come.
+    #[must_use]
+    pub fn is_picked_up(&self) -> bool {
+        self.dialing.as_ref().is_some_and(|one| one.answered)
+    }
+
     /// Whether an INVITE of ours began it, and it ended without a 2xx.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        let dialing = self.dialing.as_ref();
-        self.ended.is_some() && dialing.is_some_and(|dialing| !dialing.answered)
+        self.ended.is_some() && self.is_ours() && !self.is_picked_up()
     }
 
     /// Max-Forwards of a request of ours.
@@ -90,6 +95,19 @@ impl Leg {
             .iter()
             .filter(|one| one.purpose == Purpose::Dial);
         dials.any(|one| one.key == ClientKey::new(branch, "INVITE"))
+    }
+
+    /// Whether a response belongs to a request of this leg's.
+    #[must_use]
+    pub fn awaits(&self, response: &Message) -> bool {
+        let branch = response.branch().unwrap_or_default();
+        let key = ClientKey::new(branch, response.method().as_str());
+        let success = matches!(response.status(), Some(200..=299));
+        self.clients.iter().any(|client| {
+            // Refused, and sent again: a 2xx behind the refusal is not its own (RFC 3261 16.7).
+            let past = client.method == Method::Invite && client.purpose == Purpose::Cancel;
+            client.key == key && !(success && past)
+        })
     }
 
     /// Another dialog that the same INVITE is answered in, as it stands before its first response.

@@ -29,7 +29,7 @@ use super::dialog::{Dialog, Stage};
 use super::effect::{Cause, Effect, Event, RequestId};
 use super::message::Message;
 use super::method::Method;
-use super::transaction::key::{ClientKey, Rfc2543Fields, TransactionKey};
+use super::transaction::key::{Rfc2543Fields, TransactionKey};
 use super::transaction::success::UnackedSuccess;
 use super::transaction::{Action, Failure};
 use super::write::response_target;
@@ -218,14 +218,6 @@ impl Leg {
     #[must_use]
     pub fn has(&self, key: &TransactionKey) -> bool {
         self.servers.iter().any(|server| server.key == *key)
-    }
-
-    /// Whether a response belongs to a request of this leg's.
-    #[must_use]
-    pub fn awaits(&self, response: &Message) -> bool {
-        let branch = response.branch().unwrap_or_default();
-        let key = ClientKey::new(branch, response.method().as_str());
-        self.clients.iter().any(|client| client.key == key)
     }
 
     /// Whether it has nothing to say just now.

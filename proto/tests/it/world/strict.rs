@@ -58,6 +58,11 @@ fn numbers(messages: &[&Message], found: &mut Vec<String>) {
     let mut numbers: BTreeMap<(&str, &str), u32> = BTreeMap::new();
     let mut seen: BTreeMap<(&str, &Method), &Message> = BTreeMap::new();
     for message in messages.iter().filter(|message| message.is_request()) {
+        if *message.method() == Method::Ack {
+            // It tells which INVITE the dialog came from.
+            let number = message.cseq_number();
+            numbers.entry(dialog(message)).or_insert(number);
+        }
         if matches!(message.method(), Method::Ack | Method::Cancel) {
             continue;
         }
