@@ -379,6 +379,7 @@ impl SipCall {
 
     /// Legs that are over go, once they have said so; the last one stays.
     fn sweep(&mut self) {
+        self.pass_clocks();
         let over = |one: &Placed| one.leg.is_over() && one.leg.is_silent();
         self.others.retain(|one| !over(one));
         if over(&self.first) && !self.others.is_empty() {

@@ -150,6 +150,19 @@ impl SipCall {
         }
     }
 
+    /// An INVITE is waited for as long as one of its dialogs is left.
+    pub(super) fn pass_clocks(&mut self) {
+        if self.others.is_empty() {
+            return;
+        }
+        let given = |one: &mut Placed| Some((one.root, one.leg.take_dial_clock()?));
+        let clocks: Vec<_> = self.all_mut().filter_map(given).collect();
+        for (root, at) in clocks {
+            let mut same = self.all_mut().filter(|one| one.root == root);
+            same.any(|one| one.leg.keep_dial_clock(at));
+        }
+    }
+
     /// See [`Leg::adopt_dial`]; `way` tells for each leg.
     pub fn adopt_dials(&mut self, way: impl Fn(&Leg) -> Option<Flow>) {
         let mut taken_back = Vec::new();

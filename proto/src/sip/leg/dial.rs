@@ -348,6 +348,32 @@ impl Leg {
         }
     }
 
+    /// One of an INVITE's dialogs takes time for all; another does, once that one has ended. Gives
+    /// the time away.
+    pub fn take_dial_clock(&mut self) -> Option<Instant> {
+        self.ended?;
+        self.dial_clock_mut()?.take()
+    }
+
+    /// Goes on with [`Leg::take_dial_clock`] of another; false if it is not for this one.
+    pub fn keep_dial_clock(&mut self, at: Instant) -> bool {
+        let waits = self.ended.is_none() && self.is_dialing();
+        let Some(clock) = self.dial_clock_mut().filter(|one| waits && one.is_none()) else {
+            return false;
+        };
+        *clock = Some(at);
+        true
+    }
+
+    fn dial_clock_mut(&mut self) -> Option<&mut Option<Instant>> {
+        let dialing = self.dialing.as_mut()?;
+        match &mut dialing.cancel {
+            Cancel::No => Some(&mut dialing.rings_until),
+            Cancel::Wanted => None,
+            Cancel::Sent(at) => Some(at),
+        }
+    }
+
     pub(super) fn dial_deadline(&self) -> Option<Instant> {
         let dialing = self.dialing.as_ref().filter(|_| self.ended.is_none())?;
         let ring = match dialing.cancel {
