@@ -62,7 +62,7 @@ impl<'a> Dialled<'a> {
         let call = SipCall::outgoing(&dial, ["c", "ours"], way).expect("it can be written");
         let mut dialled = Self {
             call,
-            now: Instant::from_nanos(1_000_000_000),
+            now: Instant::START + Duration::from_secs(1),
             dice,
             branches,
             cseq: 0,

@@ -99,7 +99,7 @@ impl<'a> History<'a> {
             "INVITE"
         };
         let invite = text(method, 7, 0, "", extra, body);
-        let now = Instant::from_nanos(1_000_000_000);
+        let now = Instant::START + Duration::from_secs(1);
         let mut history = Self {
             call: Leg::incoming(parsed(&invite), &flow(), TAG, now),
             now,
