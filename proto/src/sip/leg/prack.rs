@@ -118,10 +118,12 @@ impl Leg {
     }
 
     /// The answer to the offer in the 2xx that has just come is not known yet: our ACK waits for
-    /// it.
+    /// it. Once the leg is over, nobody waits.
     pub fn await_answer(&mut self) {
-        self.answer_waits = self.owes_ack();
-        self.changed |= self.answer_waits;
+        if self.ended.is_none() && self.owes_ack() {
+            self.answer_waits = true;
+            self.changed = true;
+        }
     }
 
     /// Whether our ACK waits for an answer of the application's.
