@@ -21,6 +21,7 @@ pub mod demo;
 pub mod node;
 pub mod pki;
 pub(crate) mod runtime;
+pub mod tasks;
 
 pub use callring_proto as proto;
 pub use node::{
@@ -28,3 +29,4 @@ pub use node::{
     SipListener, StartError, Undrained,
 };
 pub use runtime::{FabricError, FabricStats, FabricTotals, LinkStats, NodeStats};
+pub use tasks::{TaskResult, Tasks};

@@ -21,6 +21,7 @@ use callring_proto::sip::locator::SealKeys;
 use tokio::sync::watch;
 
 use crate::runtime::{FabricError, FabricStats, NodeStats, Running};
+use crate::tasks::Tasks;
 
 /// Everything a node is told at its start. Plain and already validated in itself; what depends on
 /// the machine (addresses that can be bound, certificates that fit) is found out by
@@ -49,6 +50,8 @@ pub struct NodeConfig {
     pub config_hash: u64,
     /// The application.
     pub app: Arc<dyn AnyApp>,
+    /// What its durable tasks run. The same at every member.
+    pub tasks: Tasks,
     /// How long [`NodeHandle::stop`] waits at most for calls to be handed over.
     pub stop_timeout: Duration,
 }
@@ -75,6 +78,7 @@ impl NodeConfig {
             cluster_key: None,
             config_hash: 0,
             app: Arc::new(app),
+            tasks: Tasks::new(),
             stop_timeout: Duration::from_secs(30),
         }
     }

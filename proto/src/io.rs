@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::flow::Flow;
 use crate::base::ids::{CallId, MemberId, NodeId, Version};
 use crate::base::limits::T1_X64;
+use crate::base::task::{TaskOutcome, TaskRun};
 use crate::base::time::Instant;
 use crate::cluster::view::View;
 
@@ -68,6 +69,17 @@ pub enum Input {
     Overloaded(bool),
     /// Membership declared this node down while it lived: it goes on as a new incarnation.
     Renamed(MemberId),
+    /// A task has come back. Whose outcome nobody waits for any more, it is dropped.
+    TaskDone {
+        /// Of which call.
+        key: CallId,
+        /// As in the [`TaskRun`].
+        number: u32,
+        /// As in the [`TaskRun`].
+        epoch: u32,
+        /// What has become of it.
+        outcome: TaskOutcome,
+    },
     /// Somebody wants to know, or to do, something.
     Ask {
         /// The asker's number, given back by [`Output::Answer`].
@@ -103,6 +115,9 @@ pub enum Output {
         /// It may begin a call: the first to be left out where there is no room for all.
         fresh: bool,
     },
+    /// Begin a run of a durable task. Its end is told by [`Input::TaskDone`], once, or never: the
+    /// core has an eye on its time too.
+    Task(TaskRun),
     /// Answers an [`Input::Ask`]. Every ask is answered once.
     Answer {
         /// The asker's number.
@@ -214,6 +229,12 @@ pub struct CallDetail {
     pub legs: Vec<String>,
     /// The application's state, as it prints itself.
     pub app_state: String,
+    /// The application's timers: number, and milliseconds until it goes off.
+    #[serde(default)]
+    pub timers: Vec<(u16, u64)>,
+    /// Durable tasks that have not come back: number in the call, and the function's name.
+    #[serde(default)]
+    pub tasks: Vec<(u32, String)>,
     /// Outputs that wait for replicas.
     pub held: usize,
     /// Bytes of the record's state.

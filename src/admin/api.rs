@@ -214,6 +214,12 @@ pub struct CallAnswer {
     pub dialogs: Vec<String>,
     /// The application's state, as it prints itself.
     pub app_state: String,
+    /// The application's timers, the next first.
+    #[serde(default)]
+    pub timers: Vec<Timer>,
+    /// Durable tasks that have not come back, the eldest first.
+    #[serde(default)]
+    pub tasks: Vec<Task>,
     /// Outputs that wait for replicas.
     pub held: usize,
     /// Bytes of the record.
@@ -222,6 +228,24 @@ pub struct CallAnswer {
     pub copies: Vec<Copy>,
     /// Live members that did not answer in time.
     pub unreachable: Vec<String>,
+}
+
+/// A timer of the application.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timer {
+    /// What the application calls it.
+    pub id: u16,
+    /// Milliseconds until it goes off.
+    pub left_ms: u64,
+}
+
+/// A durable task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// Its number in the call.
+    pub number: u32,
+    /// The function that runs.
+    pub name: String,
 }
 
 /// What one member has of a call.

@@ -12,7 +12,7 @@ use callring_proto::io::{Answer, Ask, CallDetail, CallFilter, CallSummary};
 
 use super::api::{
     Call, CallAnswer, CallsAnswer, Copy, Draining, Member, MembersAnswer, RingAnswer, RingKey,
-    SafeToStop, Share, State, Status, StatusAnswer,
+    SafeToStop, Share, State, Status, StatusAnswer, Task, Timer,
 };
 use super::door::Door;
 use super::gather::{Gather, Question, Replies, Reply};
@@ -211,7 +211,13 @@ impl Desk {
             };
             return Err(format!("no member has a call {key}{missing}"));
         };
+        let mut timers = best.timers;
+        timers.sort_unstable_by_key(|(_, left)| *left);
+        let timers = timers.into_iter();
+        let tasks = best.tasks.into_iter();
         Ok(CallAnswer {
+            timers: timers.map(|(id, left_ms)| Timer { id, left_ms }).collect(),
+            tasks: tasks.map(|(number, name)| Task { number, name }).collect(),
             call: call_line(&view, &best.summary),
             from: best.summary.from,
             to: best.summary.to,

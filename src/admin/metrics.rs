@@ -252,6 +252,17 @@ fn render_members(text: &mut Text, facts: &Facts) {
     }
 }
 
+fn of_tasks(node: &NodeStats) -> [(&'static str, &'static str, u64); 2] {
+    [
+        ("tasks_total", "Runs of durable tasks begun.", node.tasks),
+        (
+            "tasks_failed_total",
+            "Runs of durable tasks that ended without a result.",
+            node.tasks_failed,
+        ),
+    ]
+}
+
 fn render_shell(text: &mut Text, facts: &Facts) {
     let (node, fabric) = (&facts.node, &facts.fabric);
     text.counter("udp_datagrams_total", "SIP datagrams by direction.");
@@ -322,7 +333,7 @@ fn render_shell(text: &mut Text, facts: &Facts) {
             fabric.garbage,
         ),
     ];
-    for (name, help, value) in counters {
+    for (name, help, value) in counters.into_iter().chain(of_tasks(node)) {
         text.counter(name, help);
         text.sample(name, &[], value);
     }

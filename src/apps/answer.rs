@@ -260,6 +260,7 @@ impl App for Answer {
             Event::Timer(_)
             | Event::Ack { .. }
             | Event::Progress { .. }
+            | Event::Task { .. }
             | Event::Response { .. } => {}
         }
     }

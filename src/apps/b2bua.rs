@@ -399,7 +399,7 @@ impl App for B2bua {
             Event::Ended(cause) => on_ended(call, cause),
             Event::Adopted => on_adopted(call),
             Event::Ack { message } => on_ack(call, &message),
-            Event::Progress { .. } | Event::Timer(_) | Event::Signal(_) => {}
+            Event::Progress { .. } | Event::Timer(_) | Event::Signal(_) | Event::Task { .. } => {}
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `callring call KEY`: one call in full, as its owner has it.
 
+use std::time::Duration;
+
 use callring::admin::api::CallAnswer;
 use callring::config::Env;
 use callring::proto::base::ids::CallId;
@@ -52,6 +54,14 @@ fn render(answer: &CallAnswer) -> String {
     }
     for dialog in &answer.dialogs {
         text.push_str(&format!("  leg           {}\n", safe(dialog)));
+    }
+    for timer in &answer.timers {
+        let left = Duration::from_millis(timer.left_ms).as_secs_f64();
+        text.push_str(&format!("  timer         {} in {left:.1} s\n", timer.id));
+    }
+    for task in &answer.tasks {
+        let (number, name) = (task.number, safe(&task.name));
+        text.push_str(&format!("  task          {number} {name}\n"));
     }
     let mut copies = Table::new(&["MEMBER", "HAS", "EPOCH", "VERSION"], &[2, 3]);
     for copy in &answer.copies {

@@ -41,6 +41,7 @@ use crate::apps::b2bua::routes::Routes;
 use crate::apps::{Answer, AnswerOptions, B2bua};
 use crate::node::{ClusterConfig, MembershipPreset, NodeConfig, SipListener};
 use crate::pki::Identity;
+use crate::tasks::Tasks;
 
 /// The full example, with every key and its default: what `callring config example` prints.
 pub const EXAMPLE: &str = include_str!("../../deploy/callring.toml");
@@ -288,6 +289,7 @@ impl Config {
             cluster_key,
             config_hash: self.shared_hash(),
             app: self.application(),
+            tasks: Tasks::new(),
             stop_timeout: self.stop_timeout,
         }
     }

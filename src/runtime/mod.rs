@@ -13,6 +13,7 @@
 //! | `running` | a running node: how it starts, what it can be asked |
 //! | `drain` | waiting for a node to own nothing |
 //! | `shutdown` | the order in which things end |
+//! | `task_runner` | durable tasks |
 //! | `stats` | what the shell counts |
 
 mod clock;
@@ -27,6 +28,7 @@ mod running;
 mod shard_loop;
 mod shutdown;
 mod stats;
+mod task_runner;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -25,6 +25,7 @@ use super::locals::Locals;
 use super::quic::{Fabric, FabricConfig};
 use super::shard_loop::{LocalInput, Machine, ShardPort, ShardThread, port};
 use super::stats::{FabricStats, NodeCounters, NodeStats};
+use super::task_runner::TaskRunner;
 use super::udp::{self, BoundListener};
 use super::{FabricError, join, shutdown};
 use crate::node::{AdminService, ClusterConfig, MembershipPreset, NodeConfig, StartError};
@@ -118,13 +119,9 @@ impl Running {
             stop_asked: watch::Sender::new(false),
             stopping: tokio::sync::Mutex::new(false),
         };
-        let keys = match config.cluster_key.clone() {
-            Some(keys) => keys,
-            None => drawn_keys()?,
-        };
-        let sealer = Sealer::new(keys).map_err(|error| StartError::Config(error.to_string()))?;
-        let sealer = Arc::new(sealer);
+        let sealer = sealer(&config)?;
         let alone = Arc::new(View::new(0, me, Vec::new()));
+        let tasks = TaskRunner::new(config.tasks.clone(), Arc::clone(&counters));
         let mut sockets = by_shard(listeners, config.shards);
         for (shard, queues) in (0..config.shards).zip(queues) {
             let thread = ShardThread {
@@ -136,6 +133,7 @@ impl Running {
                 ports: ports.clone(),
                 counters: counters.clone(),
                 locals: locals.clone(),
+                tasks: tasks.clone(),
             };
             let core = ShardConfig {
                 shard,
@@ -390,6 +388,15 @@ fn preset(cluster: Option<&ClusterConfig>) -> MembershipConfig {
 }
 
 /// Keys of a standalone node: nobody else ever opens what it seals.
+fn sealer(config: &NodeConfig) -> Result<Arc<Sealer>, StartError> {
+    let keys = match config.cluster_key.clone() {
+        Some(keys) => keys,
+        None => drawn_keys()?,
+    };
+    let sealer = Sealer::new(keys).map_err(|error| StartError::Config(error.to_string()))?;
+    Ok(Arc::new(sealer))
+}
+
 fn drawn_keys() -> Result<SealKeys, StartError> {
     let mut bytes = [[0; 32]; 2];
     for half in &mut bytes {

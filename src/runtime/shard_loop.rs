@@ -26,6 +26,7 @@ use super::clock::Clock;
 use super::locals::Locals;
 use super::quic::LinkSender;
 use super::stats::NodeCounters;
+use super::task_runner::TaskRunner;
 use super::udp::{Datagram, SipSocket};
 
 mod inputs;
@@ -131,10 +132,26 @@ pub(crate) struct ShardQueues {
 }
 
 #[cfg(test)]
+use callring_proto::base::task::TaskOutcome;
+
+#[cfg(test)]
 impl ShardQueues {
     /// The next word of the fabric, for tests in a shard's place.
     pub(crate) async fn next_fabric(&mut self) -> FabricInput {
         self.fabric.recv().await.expect("the fabric holds the port")
+    }
+
+    /// Number, epoch and outcome of the next task that comes back.
+    pub(crate) async fn next_task(&mut self) -> ((u32, u32), TaskOutcome) {
+        match self.local.recv().await {
+            Some(LocalInput::Input(Input::TaskDone {
+                number,
+                epoch,
+                outcome,
+                ..
+            })) => ((number, epoch), outcome),
+            other => panic!("{other:?}"),
+        }
     }
 }
 
@@ -167,6 +184,8 @@ pub(crate) struct ShardThread {
     pub(crate) ports: Arc<[ShardPort]>,
     /// Counters of the node.
     pub(crate) counters: Arc<NodeCounters>,
+    /// Where durable tasks run.
+    pub(crate) tasks: TaskRunner,
 }
 
 impl ShardThread {
@@ -215,6 +234,7 @@ struct Loop<M> {
     queues: ShardQueues,
     ports: Arc<[ShardPort]>,
     counters: Arc<NodeCounters>,
+    tasks: TaskRunner,
     links: HashMap<MemberId, (u64, LinkSender)>,
     asks: HashMap<u64, oneshot::Sender<Answer>>,
     next_ask: u64,
@@ -247,6 +267,7 @@ impl<M: Machine> Loop<M> {
             queues: thread.queues,
             ports: thread.ports,
             counters: thread.counters,
+            tasks: thread.tasks,
             links: HashMap::new(),
             asks: HashMap::new(),
             next_ask: 0,
@@ -361,6 +382,11 @@ impl<M: Machine> Loop<M> {
                 match sent {
                     Some(Ok(())) => self.counters.forwarded.one(),
                     Some(Err(_)) | None => self.counters.forwards_dropped.one(),
+                }
+            }
+            Output::Task(run) => {
+                if let Some(port) = self.ports.get(usize::from(self.shard)) {
+                    self.tasks.begin(run, port);
                 }
             }
             Output::Answer { ask, answer } => {

@@ -81,6 +81,10 @@ counters! {
         forwards_dropped,
         /// Frames for members no link stands to.
         frames_unrouted,
+        /// Runs of durable tasks begun.
+        tasks,
+        /// Those that ended without a result.
+        tasks_failed,
         /// Turns of the shards' loops.
         turns,
     }

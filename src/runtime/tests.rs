@@ -22,6 +22,7 @@ use super::Running;
 use super::shard_loop::Machine;
 use super::testing::{Ca, eventually};
 use crate::node::{ClusterConfig, MembershipPreset, NodeConfig, Scope, SipListener, StartError};
+use crate::tasks::Tasks;
 
 mod addresses;
 
@@ -88,6 +89,7 @@ impl Machine for Echo {
             Input::Frame { from, .. } => self.seen.note(format!("frame {:?}", from.node)),
             Input::View(_) => self.deadline = Some(now + Duration::from_millis(30)),
             Input::Renamed(_) => self.seen.note("renamed".into()),
+            Input::TaskDone { number, .. } => self.seen.note(format!("task {number}")),
             Input::Overloaded(so) => self.seen.note(format!("overloaded {so}")),
             Input::Ask { ask, .. } => {
                 let calls_owned = u64::from(self.config.shard);
@@ -138,6 +140,7 @@ fn config(name: &str) -> NodeConfig {
         cluster_key: None,
         config_hash: 42,
         app: Arc::new(crate::apps::Answer::default()),
+        tasks: Tasks::new(),
         stop_timeout: Duration::from_secs(10),
     }
 }

@@ -228,6 +228,7 @@ impl World {
                 }
             }
             Output::Answer { ask, answer } => self.on_answer(ask, answer),
+            Output::Task(run) => unreachable!("no call of the simulation has tasks: {run:?}"),
         }
     }
 

@@ -41,6 +41,11 @@ pub const LEGS_PER_CALL_MAX: usize = 24;
 /// error in the log; every change of it would send as much to each member that holds a copy.
 pub const APP_STATE_BYTES_MAX: usize = 64 * 1_024;
 
+/// Durable tasks of one call that have not come back. Above: the newest fails at once.
+pub const TASKS_PER_CALL_MAX: usize = 16;
+/// Name and payload of a durable task, and what it returns, bytes. Above: it fails.
+pub const TASK_BYTES_MAX: usize = 16 * 1_024;
+
 /// Dialogs that one INVITE of ours may be answered in. Above: a provisional response is not seen, a
 /// 2xx is acknowledged and ended.
 pub const FORKS_PER_LEG_MAX: usize = 12;

@@ -7,4 +7,5 @@ pub mod ids;
 pub mod limits;
 pub mod map;
 pub mod rng;
+pub mod task;
 pub mod time;

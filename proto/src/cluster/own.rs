@@ -105,6 +105,12 @@ impl<H> Cluster<H> {
         self.owned(key).is_some_and(|owned| !owned.gate.is_empty())
     }
 
+    /// The epoch at which this member owns the call.
+    #[must_use]
+    pub fn epoch(&self, key: CallId) -> Option<u32> {
+        self.owned(key).map(|owned| owned.record.ballot.epoch)
+    }
+
     /// Whether this member owns the call and may act for it.
     #[must_use]
     pub fn is_active(&self, key: CallId) -> bool {

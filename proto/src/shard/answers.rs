@@ -4,7 +4,7 @@ use super::counts::histogram;
 use super::live::{call_state, read_state};
 use super::{ASK_TIMEOUT, PendingAsk, Shard};
 use crate::base::ids::CallId;
-use crate::base::time::Instant;
+use crate::base::time::{Instant, millis};
 use crate::io::{Answer, Ask, CallDetail, CallFilter, CallState, CallSummary, Output, Summary};
 use crate::sip::dialog::Dialog;
 use crate::sip::header::NameAddr;
@@ -170,12 +170,30 @@ impl Shard {
             (Some(call), _) => call.app.describe(call.state.as_ref()),
             (None, Some(state)) => self
                 .app
-                .decode(&state.base.app_state)
+                .decode(state.app_version, &state.base.app_state)
                 .map(|decoded| self.app.describe(decoded.as_ref()))
                 .unwrap_or_default(),
             (None, None) => String::new(),
         };
+        let (timers, tasks) = match (call, &stored) {
+            (Some(call), _) => {
+                let left = |at: &Instant| u64::from(millis(at.since(now)));
+                let timers = call.timers.iter().map(|(id, at)| (*id, left(at)));
+                (timers.collect(), call.tasks.names())
+            }
+            (None, Some(state)) => {
+                let age = u64::from(record.age_ms)
+                    .saturating_add(1_000 * u64::from(self.cluster.copy_age_s(key, now)));
+                let timers = state.base.timers.iter();
+                let left = |ms: u32| u64::from(ms).saturating_sub(age);
+                let timers = timers.map(|(id, ms)| (*id, left(*ms)));
+                (timers.collect(), state.tasks.names())
+            }
+            (None, None) => (Vec::new(), Vec::new()),
+        };
         Some(CallDetail {
+            timers,
+            tasks,
             owned,
             legs,
             app_state,

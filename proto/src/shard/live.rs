@@ -9,7 +9,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::births::Unsure;
-use crate::app::{AnyApp, Command, TimerId};
+use super::tasks::{Tasks, TasksImage};
+use crate::app::{AnyApp, AppStateError, Command, Event, TimerId};
 use crate::base::time::{Duration, Instant, millis};
 use crate::io::CallState;
 use crate::sip::call::{MoreLegs, SipCall};
@@ -32,6 +33,7 @@ pub(super) struct LiveCall {
     pub(super) app: Arc<dyn AnyApp>,
     pub(super) state: Box<dyn Any + Send>,
     pub(super) timers: Vec<(TimerId, Instant)>,
+    pub(super) tasks: Tasks,
     pub(super) born: Instant,
     /// Own CSeq numbers start above this (PROTOCOL.md rule 23).
     pub(super) cseq_floor: u32,
@@ -69,7 +71,7 @@ pub(super) struct StateV1 {
     pub(super) app: String,
     #[serde(with = "serde_bytes")]
     pub(super) app_state: Vec<u8>,
-    timers: Vec<(TimerId, u32)>,
+    pub(super) timers: Vec<(TimerId, u32)>,
     pub(super) age_ms: u32,
 }
 
@@ -79,12 +81,20 @@ pub(super) struct StateV2 {
     pub(super) base: StateV1,
     pub(super) more: LegMore,
     pub(super) legs: MoreLegs,
+    /// Version of the application's state.
+    pub(super) app_version: u16,
+    pub(super) tasks: TasksImage,
 }
 
 impl From<StateV1> for StateV2 {
     fn from(base: StateV1) -> Self {
-        let (more, legs) = (LegMore::default(), MoreLegs::default());
-        Self { base, more, legs }
+        Self {
+            base,
+            more: LegMore::default(),
+            legs: MoreLegs::default(),
+            app_version: 1,
+            tasks: TasksImage::default(),
+        }
     }
 }
 
@@ -99,6 +109,8 @@ pub(super) enum StateError {
     Legs,
     #[error("no application called {0} here")]
     App(String),
+    #[error(transparent)]
+    AppState(#[from] AppStateError),
 }
 
 /// Reads a record's state without bringing it to life.
@@ -118,6 +130,7 @@ impl LiveCall {
             state: app.fresh(),
             app,
             timers: Vec::new(),
+            tasks: Tasks::default(),
             born: now,
             cseq_floor: 0,
             deadline: None,
@@ -156,7 +169,9 @@ impl LiveCall {
             age_ms: millis(now.since(self.born)),
         };
         let mut out = Vec::with_capacity(1_024);
-        let version = if self.sip.is_plain() && !self.sip.is_subscription() {
+        let app_version = self.app.state_version();
+        let plain = self.sip.is_plain() && !self.sip.is_subscription();
+        let version = if plain && self.tasks.is_empty() && app_version == 1 {
             wire.min(STATE_VERSION)
         } else {
             STATE_VERSION
@@ -166,8 +181,14 @@ impl LiveCall {
             postcard::to_extend(&base, out)
         } else {
             let more = self.sip.first().more(now);
-            let legs = self.sip.more_legs(now);
-            postcard::to_extend(&StateV2 { base, more, legs }, out)
+            let whole = StateV2 {
+                base,
+                more,
+                legs: self.sip.more_legs(now),
+                app_version,
+                tasks: self.tasks.image(),
+            };
+            postcard::to_extend(&whole, out)
         };
         Bytes::from(written.expect("a Vec takes any state"))
     }
@@ -183,6 +204,8 @@ impl LiveCall {
             base: state,
             more,
             legs,
+            app_version,
+            tasks,
         } = read_state(state)?;
         if !legs.is_sound() {
             return Err(StateError::Legs);
@@ -194,8 +217,9 @@ impl LiveCall {
         let span = |ms: u32| Duration::from_millis(u64::from(ms));
         Ok(Self {
             sip: SipCall::restore(state.sip, more, legs, written),
-            state: app.decode(&state.app_state)?,
+            state: app.decode(app_version, &state.app_state)?,
             app: Arc::clone(app),
+            tasks: Tasks::restore(tasks),
             timers: state
                 .timers
                 .into_iter()
@@ -225,13 +249,14 @@ impl LiveCall {
         }
     }
 
-    /// Whether a timer of the application is due.
+    /// Whether a timer of the application is due, or a task late.
     pub(super) fn has_due(&self, now: Instant) -> bool {
-        self.timers.iter().any(|(_, at)| *at <= now)
+        let late = self.tasks.next_deadline().is_some_and(|at| at <= now);
+        late || self.timers.iter().any(|(_, at)| *at <= now)
     }
 
-    /// Takes the timers that are due, earliest first: each goes off once.
-    pub(super) fn take_due(&mut self, now: Instant) -> Vec<TimerId> {
+    /// Takes the timers that are due, earliest first, and tasks that are late: each goes off once.
+    pub(super) fn take_due(&mut self, now: Instant) -> Vec<Event> {
         let mut due: Vec<(Instant, TimerId)> = self
             .timers
             .iter()
@@ -240,11 +265,13 @@ impl LiveCall {
             .collect();
         self.timers.retain(|(_, at)| *at > now);
         due.sort_unstable();
-        due.into_iter().map(|(_, id)| id).collect()
+        let timers = due.into_iter().map(|(_, id)| Event::Timer(id));
+        timers.chain(self.tasks.take_late(now)).collect()
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let timer = self.timers.iter().map(|(_, at)| *at).min();
+        let timers = self.timers.iter().map(|(_, at)| *at);
+        let timer = timers.chain(self.tasks.next_deadline()).min();
         let timer = timer.map(|at| self.postponed.map_or(at, |until| at.max(until)));
         let bye = self.postponed.filter(|_| self.sip.owes_bye());
         [timer, bye, self.sip.next_deadline()]

@@ -29,6 +29,7 @@ mod requests;
 mod run;
 mod setups;
 mod tagless;
+mod tasks;
 mod ways;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -111,8 +112,13 @@ struct PendingAsk {
 /// How long a signal may look for its call.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// An output that waits, and whose it is.
-type Held = (LegId, Outgoing);
+/// An output that waits.
+enum Held {
+    /// A message, and whose it is.
+    Sip(LegId, Outgoing),
+    /// A task of the call's, by its number.
+    Task(u32),
+}
 
 /// One shard of a node.
 pub struct Shard {
@@ -253,6 +259,12 @@ impl Shard {
             }
             Input::Overloaded(overloaded) => self.overloaded = overloaded,
             Input::Renamed(me) => self.cluster.on_renamed(me, now),
+            Input::TaskDone {
+                key,
+                number,
+                epoch,
+                outcome,
+            } => self.on_task_done(key, (number, epoch), outcome, now),
             Input::Ask { ask, request } => self.on_ask(ask, request, now),
         }
     }

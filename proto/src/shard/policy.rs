@@ -31,3 +31,7 @@ pub fn wait(class: Class, recorded: bool) -> Wait {
         Class::Request => Wait::Replicated,
     }
 }
+
+/// What a task waits for: an heir must know of it before anything outside does (PROTOCOL.md rule
+/// 24).
+pub const TASK: Wait = Wait::Replicated;

@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::live::LiveCall;
-use super::policy::{Wait, wait};
+use super::policy::{TASK, Wait, wait};
 use super::{Held, Shard};
 use crate::app::{Command, Event, Reply, Scene};
 use crate::base::ids::CallId;
@@ -53,12 +53,21 @@ impl Shard {
                 if self.send_due(key, now) {
                     continue;
                 }
+                let refused = self
+                    .calls
+                    .get_mut(&key)
+                    .map(|call| call.tasks.take_refused());
+                if let Some(event) = refused.flatten() {
+                    touched = true;
+                    self.tell_first(key, event, now);
+                    continue;
+                }
                 break;
             }
             for (leg, effect) in effects {
                 match effect {
                     Effect::Send { flow, bytes } => self.send_sip(Some(key), flow, bytes),
-                    Effect::Ready(outgoing) => ready.push((leg, outgoing)),
+                    Effect::Ready(outgoing) => ready.push(Held::Sip(leg, outgoing)),
                     Effect::Event(event) => {
                         touched = true;
                         self.tell_app(key, leg, app_event(*event), now);
@@ -67,6 +76,7 @@ impl Shard {
             }
         }
         let faulty = self.write_record(key, touched, now);
+        ready.extend(self.new_tasks(key));
         for outgoing in ready {
             let unsure = self
                 .calls
@@ -101,14 +111,21 @@ impl Shard {
 
     /// Puts an output to the policy table.
     pub(super) fn let_out(&mut self, key: CallId, held: Held, by_timer: bool, now: Instant) {
-        let class = held.1.class;
         if !self.cluster.is_active(key) {
             return; // fenced since; the effect that says so is under way
         }
-        match wait(class, !self.cluster.is_early(key)) {
+        let (waits, acts) = match &held {
+            Held::Sip(_, outgoing) => {
+                let class = outgoing.class;
+                let recorded = !self.cluster.is_early(key);
+                (wait(class, recorded), class == Class::Request)
+            }
+            Held::Task(_) => (TASK, true),
+        };
+        match waits {
             Wait::InOrder if !self.cluster.is_holding(key) => self.emit(key, held, now),
             Wait::InOrder | Wait::Replicated => {
-                let by_timer = by_timer && class == Class::Request;
+                let by_timer = by_timer && acts;
                 self.cluster.hold(key, held, by_timer, now);
             }
         }
@@ -135,7 +152,11 @@ impl Shard {
     }
 
     /// Lets an output out.
-    pub(super) fn emit(&mut self, key: CallId, (leg, outgoing): Held, now: Instant) {
+    pub(super) fn emit(&mut self, key: CallId, held: Held, now: Instant) {
+        let (leg, outgoing) = match held {
+            Held::Sip(leg, outgoing) => (leg, outgoing),
+            Held::Task(number) => return self.begin_task(key, number, now),
+        };
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
@@ -249,7 +270,7 @@ impl Shard {
         // What has a record keeps it true; `when` governs only who gets one (SIP.md S4).
         let recorded = self.policy.when == When::Early || !self.cluster.is_early(key);
         // Whoever answers for the caller must know whose phone rings for it.
-        let answered = call.sip.is_confirmed() || !call.sip.is_plain();
+        let answered = call.sip.is_confirmed() || !call.sip.is_plain() || !call.tasks.is_empty();
         if !changed || !(recorded || answered || expose) {
             return false;
         }
@@ -270,6 +291,13 @@ impl Shard {
         let state = call.encode(wire, app_state, now);
         self.cluster.changed(key, state, end, now);
         faulty
+    }
+
+    /// Tells what is of the whole call.
+    pub(super) fn tell_first(&mut self, key: CallId, event: Event, now: Instant) {
+        if let Some(leg) = self.calls.get(&key).map(|call| call.sip.first_name()) {
+            self.tell_app(key, leg, event, now);
+        }
     }
 
     pub(super) fn tell_app(&mut self, key: CallId, leg: LegId, event: Event, now: Instant) {
@@ -305,6 +333,7 @@ impl Shard {
         call.broken = true;
         call.state = call.app.fresh(); // nothing half changed, and nothing large
         call.timers.clear();
+        call.tasks.clear();
         call.deferred.clear();
         for leg in call.sip.legs_mut() {
             for (id, _) in leg.open_requests() {
@@ -338,6 +367,14 @@ impl Shard {
             }
             Command::CancelTimer(id) => {
                 call.timers.retain(|(other, _)| *other != id);
+                Ok(())
+            }
+            Command::RunTask(id, task) => {
+                call.tasks.add(id, task);
+                Ok(())
+            }
+            Command::CancelTask(id) => {
+                call.tasks.cancel(id);
                 Ok(())
             }
             Command::Request(mark, draft) => self.own_request(key, id, mark, draft),
@@ -375,17 +412,14 @@ impl Shard {
         let ends = call.has_due(now) || call.sip.owes_bye();
         let postponed = ends && !self.cluster.holds_majority(key);
         call.postponed = postponed.then(|| now + POSTPONE);
-        let timers = if postponed {
+        let events = if postponed {
             Vec::new()
         } else {
             call.take_due(now)
         };
-        let touched = !timers.is_empty();
-        for timer in timers {
-            let Some(leg) = self.calls.get(&key).map(|call| call.sip.first_name()) else {
-                return;
-            };
-            self.tell_app(key, leg, Event::Timer(timer), now);
+        let touched = !events.is_empty();
+        for event in events {
+            self.tell_first(key, event, now);
         }
         self.retry_deferred(key, now);
         if touched {

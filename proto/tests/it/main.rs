@@ -24,6 +24,7 @@ mod sip_oracle;
 mod sip_torture;
 mod sip_torture_uas;
 mod subscribe;
+mod tasks;
 mod tidy;
 mod uac;
 mod uas;

@@ -28,7 +28,7 @@ fn written(wire: u8) -> (Record, String) {
                 }
             }
             Output::Sip { bytes, .. } => panic!("let out before it was acknowledged: {bytes:?}"),
-            Output::Forward { .. } | Output::Answer { .. } => {}
+            Output::Forward { .. } | Output::Answer { .. } | Output::Task(_) => {}
         }
     }
     assert_eq!(records.len(), 1, "one record for one change");

@@ -72,6 +72,8 @@ fn detail(summary: CallSummary, owned: bool) -> Box<CallDetail> {
         owned,
         legs: vec!["leg".into()],
         app_state: "{}".into(),
+        timers: Vec::new(),
+        tasks: Vec::new(),
         held: 0,
         record_bytes: 900,
     })

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::bridge;
+use super::{bridge, chores};
 use callring_proto::app::{App, Call, Event, Message, Method, Reliability, Reply, RequestId};
 
 /// Rings for `X-Ring` milliseconds, then answers; without it answers at once. `X-Reliable` is how
@@ -12,7 +12,7 @@ use callring_proto::app::{App, Call, Event, Message, Method, Reliability, Reply,
 /// to be done when a signal `done NUMBER LINE` says so. A SUBSCRIBE or later request with `X-Slow`
 /// is never answered. `X-Dial` joins a second leg, see `bridge`. Who subscribes to its presence
 /// hears `open`, and whatever a signal `say TEXT` says; a signal `end` ends it. `X-Panic` in a
-/// request makes it panic, and so does a signal that is nothing of this.
+/// request makes it panic, and so does a signal that is nothing of this. Tasks: see `chores`.
 pub(crate) struct Ring;
 
 /// A description that answers or makes an offer: always of version 1, for the call knows better.
@@ -41,7 +41,7 @@ fn described(reply: Reply, invite: &Message) -> Reply {
 /// What it keeps: how many requests it has had, and whatever `X-Keep` asks it to, so many bytes.
 pub(crate) type Kept = (u32, String);
 
-fn answer(call: &mut Call<'_, Kept>) {
+pub(crate) fn answer(call: &mut Call<'_, Kept>) {
     let Some((id, invite)) = call.open_invite() else {
         return;
     };
@@ -127,7 +127,7 @@ impl App for Ring {
         if let Event::Request { message, .. } = &event {
             assert!(message.header_named("X-Panic").is_none(), "as asked");
         }
-        if bridge::takes(call, &event) {
+        if bridge::takes(call, &event) || chores::takes(call, &event) {
             return;
         }
         match event {

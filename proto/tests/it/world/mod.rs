@@ -3,6 +3,7 @@
 
 mod app;
 mod bridge;
+mod chores;
 mod phone;
 mod strict;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use callring_proto::base::flow::{Flow, Transport};
 use callring_proto::base::ids::{Incarnation, MemberId, NodeId};
+use callring_proto::base::task::{TaskOutcome, TaskRun};
 use callring_proto::base::time::Instant;
 use callring_proto::cluster::policy::Replication;
 use callring_proto::cluster::view::{MemberInfo, MemberState, Metadata, View};
@@ -64,6 +66,8 @@ pub(crate) struct World {
     cuts: Vec<(usize, usize)>,
     pub(crate) sent: Vec<Sent>,
     answers: VecDeque<Answer>,
+    /// Tasks that were begun, and where.
+    pub(crate) tasks: Vec<(usize, TaskRun)>,
     /// How much of `sent` has been told.
     told: usize,
 }
@@ -156,6 +160,7 @@ impl World {
             cuts: Vec::new(),
             sent: Vec::new(),
             answers: VecDeque::new(),
+            tasks: Vec::new(),
             told: 0,
         };
         for (one, other) in pairs(count) {
@@ -206,6 +211,7 @@ impl World {
                     let at = (self.now + MS, self.count);
                     self.queue.insert(at, (to, input));
                 }
+                Output::Task(run) => self.tasks.push((node, run)),
                 Output::Answer { answer, .. } => self.answers.push_back(answer),
                 Output::Forward { .. } => panic!("there is one shard"),
             }
@@ -257,6 +263,17 @@ impl World {
                 .into(),
         };
         self.give(to, Input::Sip { flow, bytes });
+    }
+
+    /// A task comes back at the node that began it.
+    pub(crate) fn task_done(&mut self, (node, run): &(usize, TaskRun), outcome: TaskOutcome) {
+        let input = Input::TaskDone {
+            key: run.key,
+            number: run.number,
+            epoch: run.epoch,
+            outcome,
+        };
+        self.give(*node, input);
     }
 
     /// The node is dead; nobody is told.

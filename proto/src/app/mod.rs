@@ -4,15 +4,18 @@
 //! whichever member owns the call next carries on with it. The same application runs alone or in a
 //! cluster: clustering is configuration.
 
-use std::any::Any;
+mod erased;
+
 use std::fmt::Debug;
 use std::time::Duration;
 
 use bytes::Bytes;
+pub use erased::{AnyApp, AppStateError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::base::ids::CallId;
+pub use crate::base::task::{Task, TaskError, TaskId, TaskOutcome, TaskRun};
 use crate::sip::call::SipCall;
 pub use crate::sip::dialog::Dialog;
 pub use crate::sip::effect::{Cause, LegId, RequestId};
@@ -57,10 +60,18 @@ pub enum Event {
         /// The response.
         message: Option<Message>,
     },
-    /// A timer set with [`Call::set_timer`] went off. Each goes off once, whoever owns the call then.
+    /// A timer set with [`Call::set_timer`] went off. Each goes off once, whoever owns it then.
     Timer(TimerId),
     /// A signal from outside, addressed to this call at any node.
     Signal(Bytes),
+    /// What has become of a task begun by [`Call::run_task`]. It comes once, whoever owns the call
+    /// then.
+    Task {
+        /// What the task was called.
+        id: TaskId,
+        /// What its function returned, or why nothing.
+        outcome: TaskOutcome,
+    },
     /// This node took the call over; its timers run on, requests nobody answered are answered.
     Adopted,
     /// The leg is over; no further event of it comes. The call is over with its last leg.
@@ -106,6 +117,10 @@ pub enum Command {
     SetTimer(TimerId, Duration),
     /// Stop a timer.
     CancelTimer(TimerId),
+    /// Run a task, or another in its place.
+    RunTask(TaskId, Task),
+    /// Hear no more of a task.
+    CancelTask(TaskId),
 }
 
 /// A call as its application sees it during one event.
@@ -274,7 +289,7 @@ impl<'a, S> Call<'a, S> {
         self.tell(Command::HangUp);
     }
 
-    /// Sets a timer that goes off `after` from now, on this node or on whichever owns the call then.
+    /// Sets a timer that goes off `after` from now, here or on whichever node owns the call then.
     pub fn set_timer(&mut self, id: TimerId, after: Duration) {
         self.tell(Command::SetTimer(id, after));
     }
@@ -282,6 +297,21 @@ impl<'a, S> Call<'a, S> {
     /// Stops a timer; harmless if it is not set.
     pub fn cancel_timer(&mut self, id: TimerId) {
         self.tell(Command::CancelTimer(id));
+    }
+
+    /// Has a function run outside the core: a look-up, a word to a media relay. It begins once the
+    /// call's record, with the task in it, lies with as many members as the policy asks for, and is
+    /// begun anew by whoever owns the call before [`Event::Task`] has told its outcome: at least
+    /// once, possibly twice at a time. One of the same `id` takes the place of the one before,
+    /// whose outcome nobody hears then. When the call ends, so do its tasks: what the last event
+    /// has begun runs here, and nowhere else.
+    pub fn run_task(&mut self, id: TaskId, task: Task) {
+        self.tell(Command::RunTask(id, task));
+    }
+
+    /// The outcome of a task does not matter any more; its run is not interrupted.
+    pub fn cancel_task(&mut self, id: TaskId) {
+        self.tell(Command::CancelTask(id));
     }
 }
 
@@ -291,6 +321,11 @@ pub trait App: Send + Sync + 'static {
     /// ends, as it does if the application panics.
     type State: Serialize + DeserializeOwned + Default + Debug + Send + 'static;
 
+    /// Version of the state's layout: to be raised whenever `State` changes, with a word in
+    /// [`App::upgrade`] for the calls that are under way then. A call of a version above this one
+    /// stays with the members that know it.
+    const STATE_VERSION: u16 = 1;
+
     /// Its name in records and on the command line.
     fn name(&self) -> &'static str;
 
@@ -298,6 +333,13 @@ pub trait App: Send + Sync + 'static {
     /// call of its own, which ends with it; its first event is the SUBSCRIBE, to be answered.
     fn events(&self) -> &'static [&'static str] {
         &[]
+    }
+
+    /// The state that an earlier version wrote, in postcard; none if there is no way from there.
+    #[must_use]
+    fn upgrade(version: u16, state: &[u8]) -> Option<Self::State> {
+        let _ = (version, state);
+        None
     }
 
     /// Something happened to a call.
@@ -338,77 +380,6 @@ impl Signal {
             Self::EndedElsewhere
         } else {
             Self::App(body)
-        }
-    }
-}
-
-/// An application with its state's type erased: what the switchboard runs.
-pub trait AnyApp: Send + Sync {
-    /// See [`App::name`].
-    fn name(&self) -> &'static str;
-    /// See [`App::events`].
-    fn events(&self) -> &'static [&'static str];
-    /// The state of a new call.
-    fn fresh(&self) -> Box<dyn Any + Send>;
-    /// The state in a record.
-    ///
-    /// # Errors
-    /// If the bytes are not this application's state.
-    fn decode(&self, bytes: &[u8]) -> Result<Box<dyn Any + Send>, postcard::Error>;
-    /// The state for a record.
-    fn encode(&self, state: &(dyn Any + Send)) -> Vec<u8>;
-    /// The state for people.
-    fn describe(&self, state: &(dyn Any + Send)) -> String;
-    /// See [`App::on_event`].
-    fn on_event(
-        &self,
-        scene: Scene<'_>,
-        state: &mut (dyn Any + Send),
-        commands: &mut Vec<(LegId, Command)>,
-        event: Event,
-    );
-}
-
-impl<A: App> AnyApp for A {
-    fn name(&self) -> &'static str {
-        App::name(self)
-    }
-
-    fn events(&self) -> &'static [&'static str] {
-        App::events(self)
-    }
-
-    fn fresh(&self) -> Box<dyn Any + Send> {
-        Box::<A::State>::default()
-    }
-
-    fn decode(&self, bytes: &[u8]) -> Result<Box<dyn Any + Send>, postcard::Error> {
-        Ok(Box::new(postcard::from_bytes::<A::State>(bytes)?))
-    }
-
-    fn encode(&self, state: &(dyn Any + Send)) -> Vec<u8> {
-        let state = state.downcast_ref::<A::State>();
-        state
-            .and_then(|state| postcard::to_stdvec(state).ok())
-            .unwrap_or_default()
-    }
-
-    fn describe(&self, state: &(dyn Any + Send)) -> String {
-        state
-            .downcast_ref::<A::State>()
-            .map(|state| format!("{state:?}"))
-            .unwrap_or_default()
-    }
-
-    fn on_event(
-        &self,
-        scene: Scene<'_>,
-        state: &mut (dyn Any + Send),
-        commands: &mut Vec<(LegId, Command)>,
-        event: Event,
-    ) {
-        if let Some(state) = state.downcast_mut::<A::State>() {
-            App::on_event(self, &mut Call::new(scene, state, commands), event);
         }
     }
 }
